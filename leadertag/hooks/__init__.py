@@ -1,0 +1,1 @@
+"""The built-in hooks, each an ordinary plugin, and what runs hooks."""
