@@ -1,0 +1,104 @@
+"""What a member owes besides the election: following, its tags, the query, telling.
+
+None of it changes a state. One duty is under way at a time; one that failed is tried
+again later.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from leadertag.election import events as ev
+from leadertag.election.entry import Entry, ask
+from leadertag.election.standing import BACK_OFF, Standing
+from leadertag.election.states import State
+from leadertag.hookspecs import HookEvent
+from leadertag.model import Role, TagChange
+
+QUERY_EVERY = 60.0
+"""Seconds between two looks at whether the query still stands as configured."""
+
+
+def see_to(s: Standing, event: ev.Event) -> Entry:
+    """Take up the outcome of a duty and ask for the next one."""
+    s = _outcome(s, event)
+    if s.state is State.LEADING:
+        return _keep_query(s)
+    if s.state is not State.WATCHING or s.own_lock or s.stopping:
+        return s, []
+    if s.chore is not None or s.now < s.chore_at or s.instance is None:
+        return s, []
+    return _follow(s)
+
+
+def _outcome(s: Standing, event: ev.Event) -> Standing:
+    if not isinstance(event, ev.Done) or event.effect != s.chore:
+        return s
+    s = replace(s, chore=None)
+    hook_failed = isinstance(event.effect, ev.RunHook) and not (event.value and event.value.ok)
+    if event.error is not None or hook_failed:
+        why = str(event.error or (event.value and event.value.message) or "a hook failed")
+        pause = BACK_OFF[min(s.failures, len(BACK_OFF) - 1)]
+        return replace(s, chore_at=s.now + pause, failures=s.failures + 1, reason=why)
+    s = replace(s, failures=0, reason="")
+    if isinstance(event.effect, ev.RunHook):
+        return replace(s, followed=0 if s.unfit else event.effect.change.term)
+    if isinstance(event.effect, ev.SetTags) and s.instance is not None:
+        tags = event.effect.change.apply(s.instance.tags)
+        return replace(s, instance=replace(s.instance, tags=tags, gate=None))
+    return s
+
+
+def _keep_query(s: Standing) -> Entry:
+    if s.now < s.query_due or s.policy.election.query_definition is None:
+        return s, []
+    s, ensure = ask(s, ev.EnsureQuery)
+    return replace(s, query_due=s.now + QUERY_EVERY), [ensure]
+
+
+def _follow(s: Standing) -> Entry:
+    """Strip a stale leader tag at once, then follow, and only then carry the follower tag."""
+    election, leader, instance = s.policy.election, s.leader, s.instance
+    assert instance is not None
+    if s.stale_leadership and not _kept_for_compat(s):
+        add = (election.follower_tag,) if leader and s.followed == leader.term else ()
+        return _set_tags(s, TagChange(add=add, remove=(election.leader_tag,)))
+    if leader is None:
+        return s, []
+    if s.followed != leader.term:
+        if s.unfit:
+            return s, []
+        if s.policy.budget(HookEvent.FOLLOW):
+            s, hook = ask(s, ev.RunHook, change=s.change(HookEvent.FOLLOW, Role.FOLLOWER))
+            return replace(s, chore=hook), [hook]
+        s = replace(s, followed=leader.term)
+    if election.follower_tag not in instance.tags:
+        return _set_tags(s, TagChange(add=(election.follower_tag,), remove=(election.leader_tag,)))
+    return replace(s, role=Role.FOLLOWER), []
+
+
+def _kept_for_compat(s: Standing) -> bool:
+    # The predecessor's own master keeps its tag until a leadertag leader exists: it is
+    # adopted by campaigning, without a moment in which nobody is master.
+    return bool(s.policy.election.compat and s.leader is None and s.instance
+                and s.instance.gate is None)  # fmt: skip
+
+
+def _set_tags(s: Standing, change: TagChange) -> Entry:
+    s, tags = ask(s, ev.SetTags, instance_id=s.me.id, change=change)
+    return replace(s, chore=tags), [tags]
+
+
+def tell(before: Standing, s: Standing) -> Entry:
+    """Inform of what has changed, after the fact."""
+    effects: list[ev.Effect] = []
+    if s.role is not before.role and s.policy.budget(HookEvent.ROLE_CHANGED):
+        change = replace(s.change(HookEvent.ROLE_CHANGED, s.role), previous_role=before.role)
+        s, inform = ask(s, ev.Inform, change=change)
+        effects.append(inform)
+    old, new = before.leader, s.leader
+    term = (old.term if old else 0), (new.term if new else 0)
+    if term[0] != term[1] and s.policy.budget(HookEvent.LEADER_CHANGED):
+        s, inform = ask(s, ev.Inform, change=s.change(HookEvent.LEADER_CHANGED, s.role))
+        effects.append(inform)
+    return s, effects

@@ -1,0 +1,254 @@
+"""What a member does on entering a state: the protocol's steps, in its own order.
+
+Each function gets the standing (already in the new state), the signal that led there
+and the event behind it; it returns the standing with what the state waits for, and the
+effects. A state that has nothing to wait for leaves ``pending`` empty and passes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from leadertag.election import events as ev
+from leadertag.election.standing import Standing
+from leadertag.election.states import Signal, State
+from leadertag.errors import LeaseLost
+from leadertag.hookspecs import HookEvent
+from leadertag.model import Gate, Lease, LockView, Phase, Role, TagChange
+
+Entry = tuple[Standing, list[ev.Effect]]
+GUARD_BACK = 1.0
+"""Seconds to stand back when the predecessor is electing at this moment."""
+STUCK_RETRY = 2.0
+"""Seconds between two tries to demote a leader that would not be demoted."""
+
+
+def ask(s: Standing, kind: Callable[..., ev.Effect], **values: Any) -> tuple[Standing, ev.Effect]:
+    """Return an effect with a serial of its own."""
+    s = replace(s, serial=s.serial + 1)
+    return s, kind(serial=s.serial, **values)
+
+
+def _await(s: Standing, kind: Callable[..., ev.Effect], **values: Any) -> Entry:
+    s, effect = ask(s, kind, **values)
+    return replace(s, pending=effect, asked_at=s.now), [effect]
+
+
+def _hook(s: Standing, event: HookEvent, role: Role) -> Entry:
+    if not s.policy.budget(event):
+        return s, []
+    return _await(s, ev.RunHook, change=s.change(event, role))
+
+
+def _value(event: ev.Event) -> Any:
+    return event.value if isinstance(event, ev.Done) else None
+
+
+def _take(s: Standing, lease: Lease) -> Standing:
+    """Hold that lease. It is confirmed as of the moment when it was asked for."""
+    view = LockView(lease.key, lease.index, lease.session, lease.record)
+    return replace(
+        s, lease=lease, term=lease.term, view=view, confirmed_at=s.asked_at, memory=None,
+        seen_term=max(s.seen_term, lease.term), failures=0,
+    )  # fmt: skip
+
+
+# -- taking over -----------------------------------------------------------------------
+
+
+def adopting(s: Standing, _: Signal, __: ev.Event) -> Entry:
+    """Take up the own lock with a raised incarnation."""
+    assert s.view is not None
+    assert s.view.record is not None
+    record = replace(s.view.record, incarnation=s.view.record.incarnation + 1)
+    return _await(s, ev.Adopt, view=s.view, record=record)
+
+
+def acquiring(s: Standing, _: Signal, __: ev.Event) -> Entry:
+    """Ask for the lock, and note what wait is owed for the way in which it became free."""
+    assert s.view is not None
+    owed = s.wait if s.free_since is not None else s.policy.lease
+    since = s.free_since if s.free_since is not None else s.now
+    s = replace(
+        s, waited=False, wait_until=s.now if s.view.marked else since + owed,
+        first_ever=not s.view.exists and s.seen_term == 0, reason="",
+    )  # fmt: skip
+    return _await(s, ev.Acquire, seen=s.view, record=s.record(Phase.ELECTED))
+
+
+def waiting_out(s: Standing, _: Signal, event: ev.Event) -> Entry:
+    """Hold the lock; on the very first election see whether anybody leads already."""
+    s = _take(s, _value(event))
+    s, stop_following = ask(s, ev.CancelHook)
+    effects = [stop_following] if s.chore else []
+    if not s.first_ever:
+        return s, effects
+    s, reading = _await(s, ev.ReadMembers)
+    return s, effects + reading
+
+
+def vetting(s: Standing, _: Signal, __: ev.Event) -> Entry:
+    """Ask whether this instance may lead. The wait is over: a release may be marked."""
+    return _hook(replace(s, waited=True), HookEvent.BEFORE_PROMOTE, Role.LEADER)
+
+
+def ranking(s: Standing, _: Signal, __: ev.Event) -> Entry:
+    """Ask whether this instance should lead at all."""
+    return _hook(s, HookEvent.RANK, Role.LEADER)
+
+
+def guarding(s: Standing, _: Signal, __: ev.Event) -> Entry:
+    """Keep the predecessor from electing meanwhile."""
+    if not s.policy.election.compat:
+        return s, []
+    return _await(s, ev.EnterGuard)
+
+
+def promoting(s: Standing, _: Signal, __: ev.Event) -> Entry:
+    """Act as leader from here on."""
+    return _hook(replace(s, acting=True), HookEvent.PROMOTE, Role.LEADER)
+
+
+def closing(s: Standing, signal: Signal, _: ev.Event) -> Entry:
+    """Shut out whoever else carries the leader tag, passing or not."""
+    if s.policy.fenced:
+        return s, []
+    if signal is Signal.RETRY and s.others_tagged and s.lease:
+        return _await(s, ev.ShutOut, others=s.others_tagged, lease=s.lease)
+    return _await(s, ev.ReadMembers)
+
+
+def publishing(s: Standing, signal: Signal, event: ev.Event) -> Entry:
+    """Make it known."""
+    if signal is Signal.ADOPTED:
+        s = replace(_take(s, _value(event)), acting=True, waited=True)
+    assert s.lease is not None
+    election = s.policy.election
+    change = TagChange(add=(election.leader_tag,), remove=(election.follower_tag,))
+    return _await(
+        s, ev.Publish, lease=s.lease, record=s.record(Phase.LEADING),
+        instance_id=s.me.id, change=change, gate=s.gate,
+    )  # fmt: skip
+
+
+def leading(s: Standing, _: Signal, event: ev.Event) -> Entry:
+    """Lead: the registration now reads as it was published."""
+    publication, effect = _value(event), getattr(event, "effect", None)
+    assert isinstance(effect, ev.Publish)
+    s = _take(s, publication.lease)
+    instance = s.instance and replace(
+        s.instance,
+        tags=effect.change.apply(s.instance.tags),
+        gate=effect.gate.term if effect.gate else None,
+    )
+    return replace(
+        s, instance=instance, confirmed_at=publication.sent_at, registry_at=publication.sent_at,
+        role=Role.LEADER, query_due=s.now, retry_at=s.now + 0.2, reason="",
+    ), []  # fmt: skip
+
+
+# -- giving up -------------------------------------------------------------------------
+
+
+def holding(s: Standing, _: Signal, __: ev.Event) -> Entry:
+    """Keep the service's role, but let nobody find it."""
+    if s.gate is None or s.instance is None:
+        return s, []
+    s, shut = ask(s, ev.ShutGate, instance_id=s.instance.id, gate=s.gate)
+    return s, [shut]
+
+
+def _retraction(s: Standing) -> dict[str, Any]:
+    gate = Gate(s.policy.election.name, s.term) if s.policy.gated else None
+    change = TagChange(remove=(s.policy.election.leader_tag,))
+    return {"instance_id": s.me.id, "change": change, "gate": gate}
+
+
+def retracting(s: Standing, _: Signal, __: ev.Event) -> Entry:
+    """A planned step-down: stop being found before ceasing to be the leader."""
+    if s.instance is None:
+        return s, []
+    return _await(s, ev.Retract, **_retraction(s))
+
+
+def demoting(s: Standing, signal: Signal, _: ev.Event) -> Entry:
+    """Stop acting. The registry is told at the same time, but never waited for."""
+    if not s.acting:
+        return s, []
+    effects: list[ev.Effect] = []
+    if signal is not Signal.DONE and s.instance is not None and s.stale_leadership:
+        s, retract = ask(s, ev.Retract, **_retraction(s))
+        effects.append(retract)
+    s, hooks = _hook(s, HookEvent.DEMOTE, Role.FOLLOWER)
+    return s, effects + hooks
+
+
+def fencing(s: Standing, _: Signal, __: ev.Event) -> Entry:
+    """``demote`` failed: end the service for good."""
+    return _hook(s, HookEvent.FENCE, Role.UNKNOWN)
+
+
+def stuck(s: Standing, _: Signal, __: ev.Event) -> Entry:
+    """Tell it loudly and keep the lock."""
+    s = replace(s, retry_at=s.now + STUCK_RETRY, reason=s.reason or "demote failed")
+    if s.lease is None:
+        return s, []
+    s, update = ask(s, ev.Update, lease=s.lease, record=s.record(Phase.STUCK))
+    return s, [update]
+
+
+def releasing(s: Standing, _: Signal, __: ev.Event) -> Entry:
+    """Free the lock, with the mark only if no wait is owed any more."""
+    s = replace(s, acting=False, role=Role.UNKNOWN)
+    if s.lease is not None:
+        phase = Phase.RELEASED if s.waited else Phase.ELECTED
+        return _await(s, ev.Release, lease=s.lease, record=s.record(phase))
+    if s.own_lock and s.view is not None:
+        return _await(s, ev.Discard, view=s.view)
+    return s, []
+
+
+def watching(s: Standing, signal: Signal, event: ev.Event) -> Entry:
+    """Be one of many again."""
+    if signal is Signal.FAILED:  # of acquiring or adopting
+        lost = isinstance(event, ev.Done) and isinstance(event.error, LeaseLost)
+        return replace(s, memory=None if lost else s.memory), []
+    if signal is Signal.DONE and s.own_lock and s.view is not None:
+        # Our own release, which the watch has not shown yet.
+        released = s.lease is not None and s.waited
+        record = s.record(Phase.RELEASED) if released else s.view.record
+        s = replace(s, view=replace(s.view, holder="", record=record))
+    holds = signal in (Signal.DONE, Signal.LOST)
+    return replace(
+        s, lease=None, memory=None if holds else s.memory, retry_at=max(s.retry_at, s.now),
+        role=Role.UNKNOWN if holds else s.role,
+    ), []  # fmt: skip
+
+
+def nothing(s: Standing, _: Signal, __: ev.Event) -> Entry:
+    """There is nothing to do on entry."""
+    return s, []
+
+
+ENTRY: dict[State, Callable[[Standing, Signal, ev.Event], Entry]] = {
+    State.WATCHING: watching,
+    State.ADOPTING: adopting,
+    State.ACQUIRING: acquiring,
+    State.WAITING_OUT: waiting_out,
+    State.VETTING: vetting,
+    State.RANKING: ranking,
+    State.GUARDING: guarding,
+    State.PROMOTING: promoting,
+    State.CLOSING: closing,
+    State.PUBLISHING: publishing,
+    State.LEADING: leading,
+    State.HOLDING: holding,
+    State.RETRACTING: retracting,
+    State.DEMOTING: demoting,
+    State.FENCING: fencing,
+    State.STUCK: stuck,
+    State.RELEASING: releasing,
+    State.STOPPED: nothing,
+}

@@ -1,0 +1,156 @@
+"""The election as an algorithm: ``step(standing, event) -> (standing, effects)``.
+
+A step takes the event into the facts, then moves along the table as long as a signal
+of the present state is up, doing what each state does on entry, and last sees to a
+follower's duties. No I/O, no clock, no threads: the same machine is driven by the
+daemon, by one-shot ``check`` and by the simulator.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from leadertag.election import duties
+from leadertag.election import events as ev
+from leadertag.election.entry import ENTRY, GUARD_BACK, ask
+from leadertag.election.policy import RETRACT_LIMIT, Policy
+from leadertag.election.signals import HOOK_GRACE, SIGNALS
+from leadertag.election.standing import BACK_OFF, Standing, observe
+from leadertag.election.states import GIVING_UP, TRANSITIONS, Signal, State
+from leadertag.model import Role
+
+Step = tuple[Standing, list[ev.Effect]]
+
+
+def begin(policy: Policy, now: float, memory: ev.Memory | None = None) -> Standing:
+    """Return the standing of a process that has just started.
+
+    ``memory`` is what the process before it left (of the same boot, under the same
+    member's lock file); ``None`` when there is none.
+    """
+    s = Standing(policy=policy, now=now, entered=now, registry_at=now)
+    if memory is None:
+        return s
+    return replace(
+        s, memory=memory, acting=memory.acting, seen_term=memory.seen_term,
+        term=memory.lease.term if memory.lease else 0,
+        followed=memory.followed, stand_back_until=memory.stand_back_until,
+    )  # fmt: skip
+
+
+def resume(policy: Policy, now: float, memory: ev.Memory) -> Standing:
+    """Return the standing that an earlier run of one-shot ``check`` had come to.
+
+    Its lease is ours: runs are serialized by the member's lock file, and the session is
+    taken up again by name. A run that was cut short in the middle of taking over or of
+    giving up resumes by giving up.
+    """
+    s = begin(policy, now, memory)
+    if memory.lease is None or memory.lease.session != memory.session:
+        return s
+    s = replace(
+        s, lease=memory.lease, session=memory.session, confirmed_at=memory.confirmed_at,
+        waited=memory.waited, wait_until=memory.wait_until, memory=None,
+    )  # fmt: skip
+    if memory.state in (State.LEADING, State.WAITING_OUT):
+        role = Role.LEADER if memory.state == State.LEADING else Role.UNKNOWN
+        return replace(s, state=State(memory.state), role=role)
+    gives_up = State.STUCK if memory.acting else State.RELEASING
+    return replace(s, state=gives_up, retry_at=now, reason="the last run was cut short")
+
+
+def step(s: Standing, event: ev.Event) -> Step:
+    """Take one event. Returns the new standing and what is to be done, in order."""
+    before = s
+    s = observe(s, event)
+    effects: list[ev.Effect] = []
+    cause = event
+    while (signal := _signal(s, cause)) is not None:
+        s, wanted = _move(s, signal, cause)
+        effects += wanted
+        cause = ev.Tick(s.now)  # an event moves once
+    if isinstance(cause, ev.Done) and cause.effect == s.pending:
+        # It settled nothing: whoever waits for it may ask again, but not at once.
+        s = replace(s, pending=None, retry_at=max(s.retry_at, s.now + BACK_OFF[0]))
+    s, wanted = duties.see_to(s, event)
+    effects += wanted
+    s, wanted = duties.tell(before, s)
+    return _remember(before, s, effects + wanted)
+
+
+def _signal(s: Standing, event: ev.Event) -> Signal | None:
+    return next((signal for signal, guard in SIGNALS[s.state] if guard(s, event)), None)
+
+
+def _move(s: Standing, signal: Signal, event: ev.Event) -> Step:
+    """Leave the present state in order, then enter the one that the table names."""
+    source, target = s.state, TRANSITIONS[s.state][signal]
+    s = replace(_stand_back(s, signal), reason=_reason(s, signal, event))
+    effects: list[ev.Effect] = []
+    settled = isinstance(event, ev.Done) and event.effect == s.pending
+    if isinstance(s.pending, ev.RunHook) and not settled:
+        s, cancel = ask(s, ev.CancelHook)
+        effects.append(cancel)
+    if s.guarded and target in _GUARD_ENDS:
+        s, leave = ask(replace(s, guarded=False), ev.LeaveGuard)
+        effects.append(leave)
+    entered = s.entered if target is source else s.now
+    s, wanted = ENTRY[target](
+        replace(s, state=target, pending=None, entered=entered), signal, event
+    )
+    return s, effects + wanted
+
+
+_GUARD_ENDS = (State.LEADING, State.RELEASING, State.WATCHING)
+"""The predecessor's lock is given back once published, or when nothing of us is left."""
+_CANDIDATE = (
+    State.VETTING, State.RANKING, State.GUARDING, State.PROMOTING, State.PUBLISHING,
+)  # fmt: skip
+_TURNED_DOWN = (Signal.REFUSED, Signal.FAILED, Signal.REJECTED)
+
+
+def _stand_back(s: Standing, signal: Signal) -> Standing:
+    """Let another one try, when this one was turned down."""
+    if s.state not in _CANDIDATE or signal not in _TURNED_DOWN:
+        return s
+    pause = GUARD_BACK if s.state is State.GUARDING else s.policy.election.stand_back
+    return replace(s, stand_back_until=s.now + pause)
+
+
+def _reason(s: Standing, signal: Signal, event: ev.Event) -> str:
+    """Return why this transition is taken, for records, hooks and people."""
+    if signal is Signal.UNFIT:
+        return s.unfit
+    if signal in (Signal.NO_CONTACT, Signal.STOP, Signal.FOREIGN, Signal.ORPHANED):
+        return str(signal)
+    if isinstance(event, ev.Done) and isinstance(event.effect, ev.RunHook) and event.value:
+        return event.value.message or s.reason
+    return s.reason
+
+
+def _remember(before: Standing, s: Standing, effects: list[ev.Effect]) -> Step:
+    """Put what must survive the process before everything that builds on it."""
+    if _durable(before) == _durable(s):
+        return s, effects
+    s, remember = ask(s, ev.Remember, memory=s.remembered())
+    return s, [remember, *effects]
+
+
+def _durable(s: Standing) -> ev.Memory:
+    return replace(s.remembered(), confirmed_at=0.0)
+
+
+def next_deadline(s: Standing) -> float | None:
+    """Return when the machine wants a :class:`Tick`, if nothing else happens."""
+    times = [s.retry_at, s.chore_at, s.stand_back_until]
+    if s.lease is not None and s.state not in GIVING_UP:
+        times.append(s.contact_ends)
+    if s.state is State.LEADING:
+        times += [s.registry_at + s.policy.lease, s.query_due]
+    if s.state is State.WAITING_OUT:
+        times.append(s.wait_until)
+    if s.state is State.RETRACTING:
+        times += [s.entered + RETRACT_LIMIT, s.contact_ends]
+    if isinstance(s.pending, ev.RunHook):
+        times.append(s.entered + s.pending.change.timeout + HOOK_GRACE)
+    return min((time for time in times if time > s.now), default=None)

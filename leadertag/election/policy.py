@@ -1,0 +1,168 @@
+"""The numbers of an election: which deadline follows from which setting, and why.
+
+``lease`` is what everything hangs on. A holder acts until 0.9 x lease after the last
+confirmation was *sent*; a successor waits a whole lease. Clock rates may differ by
+10 %: 0.9 of the slow clock's lease ends before 1.0 of the fast clock's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from leadertag.config.settings import ElectionSettings
+from leadertag.errors import ConfigError
+from leadertag.hookspecs import HookEvent
+
+RATE = 0.9
+"""The part of its lease that a holder uses: clock rates differ by less than the rest."""
+CONFIRMS_PER_LEASE = 8
+"""Confirmations sent in one lease: one may be lost without anybody noticing."""
+SLACK = 0.1
+"""Seconds kept for the process itself between a deadline and what is done at it."""
+RETRACT_LIMIT = 1.0
+"""Seconds that a planned step-down waits for the registry before it demotes anyway."""
+PUBLISH_PATIENCE = 10.0
+"""Seconds that a promoted leader tries to get published before it lets another one try."""
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """One election's settings, with what the providers and hooks add to them."""
+
+    election: ElectionSettings
+    gated: bool = True
+    """The process lives on and feeds a gate (daemon), or ends after a step (``check``)."""
+    fenced: bool = False
+    """Lock and registry are one backend that publishes in one transaction."""
+    gate_life: float = 2.0
+    budgets: Mapping[HookEvent, float] = field(default_factory=dict)
+
+    @property
+    def lease(self) -> float:
+        """Seconds for which a holder may act unconfirmed, times :data:`RATE`."""
+        return self.election.lease
+
+    def budget(self, event: HookEvent) -> float:
+        """Return the longest time, in seconds, that the hooks of an event may take."""
+        return self.budgets.get(event, 0.0)
+
+    @property
+    def confirm_every(self) -> float:
+        """Seconds between two confirmations."""
+        return self.lease / CONFIRMS_PER_LEASE
+
+    @property
+    def contact_limit(self) -> float:
+        """Seconds after the last confirmation when demotion has to *start* to end in time."""
+        return contact_limit(
+            self.lease, self.budget(HookEvent.DEMOTE), self.budget(HookEvent.FENCE)
+        )
+
+
+def contact_limit(lease: float, demote: float, fence: float) -> float:
+    """Return the seconds for which a leader waits for a confirmation before it demotes."""
+    return RATE * lease - demote - fence - SLACK
+
+
+def check_timing(election: ElectionSettings, *, demote: float, fence: float) -> None:
+    """Refuse a lease that its own hooks do not fit into, with the inequality in words."""
+    limit = contact_limit(election.lease, demote, fence)
+    needed = 2 * election.lease / CONFIRMS_PER_LEASE
+    if limit >= needed:
+        return
+    shortest = (demote + fence + SLACK) / (RATE - 2 / CONFIRMS_PER_LEASE)
+    raise ConfigError(
+        f"{election.where}: lease = {_s(election.lease)} is too short: {RATE} x lease - demote "
+        f"{_s(demote)} - fence {_s(fence)} - slack {_s(SLACK)} = {_s(limit)} leaves less than two "
+        f"confirmations ({_s(needed)}); a lease of {_s(_up(shortest))} or shorter limits would fit"
+    )
+
+
+def check_one_shot(election: ElectionSettings, *, interval: float, timeout: float) -> None:
+    """Refuse a lease that runs out between two runs of ``check``."""
+    least = 2 * interval + timeout
+    if election.lease < least:
+        raise ConfigError(
+            f"{election.where}: lease = {_s(election.lease)} is shorter than 2 x interval "
+            f"{_s(interval)} + timeout {_s(timeout)} = {_s(least)}: it would run out between runs"
+        )
+
+
+def _up(seconds: float) -> float:
+    return round(seconds + 0.05, 1)
+
+
+def _s(seconds: float) -> str:
+    return f"{seconds:.3g}s"
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """A worst case: its parts add up to ``seconds``."""
+
+    name: str
+    seconds: float
+    parts: tuple[tuple[str, float], ...]
+    meaning: str
+
+
+REQUEST = 0.5
+"""Seconds that one request to a healthy backend is reckoned with, at the very worst."""
+
+
+def explain(
+    election: ElectionSettings,
+    *,
+    budgets: Mapping[HookEvent, float],
+    gate_life: float,
+    session_expiry: float,
+    one_shot_interval: float | None = None,
+) -> list[Bound]:
+    """Return the worst-case times of one election.
+
+    ``session_expiry`` is how long the backend keeps the lock of a vanished process, in
+    seconds; ``one_shot_interval`` the time between two runs of ``check``, ``None`` for the
+    daemon.
+    """
+
+    def budget(event: HookEvent) -> float:
+        return budgets.get(event, 0.0)
+
+    turn = ("next run of check", one_shot_interval) if one_shot_interval else ("wake-up", REQUEST)
+    take_over = (
+        ("take the lock", REQUEST),
+        ("before_promote hooks", budget(HookEvent.BEFORE_PROMOTE)),
+        ("rank hooks", budget(HookEvent.RANK)),
+        ("promote hooks", budget(HookEvent.PROMOTE)),
+        ("shut out others", gate_life),
+        ("publish and read back", 2 * REQUEST),
+    )
+    step_down = (
+        turn,
+        ("take the tag off", RETRACT_LIMIT),
+        ("demote hooks", budget(HookEvent.DEMOTE)),
+        ("fence hooks", budget(HookEvent.FENCE)),
+        ("release", REQUEST),
+    )
+    bounds = [
+        ("service fails", (*step_down, turn, *take_over),
+         "from the failed check or broken probe to the new leader, promoted and published"),
+        ("planned stop", (*step_down[1:], turn, *take_over),
+         "from SIGTERM to the new leader"),
+        ("process or host lost", (("backend frees the lock", session_expiry),
+         ("wait out the lease", election.lease), turn, *take_over),
+         "from the loss to the new leader; nobody else acts before"),
+        ("cut-off leader has stopped acting", (("0.9 x lease", RATE * election.lease),),
+         "demotion, or else fence, is finished by then"),
+    ]  # fmt: skip
+    if one_shot_interval is None:
+        bounds.append((
+            "dead leadertag stops being resolved", (("gate's life", gate_life),),
+            "even if the service still runs"))  # fmt: skip
+    return [_bound(name, parts, meaning) for name, parts, meaning in bounds]
+
+
+def _bound(name: str, parts: tuple[tuple[str, float], ...], meaning: str) -> Bound:
+    present = tuple((part, seconds) for part, seconds in parts if seconds)
+    return Bound(name, sum(seconds for _, seconds in present), present, meaning)

@@ -1,0 +1,325 @@
+"""All that one member knows in one election, and what follows from it at once.
+
+Nothing here decides on a transition: these are the facts (:class:`Standing`), how an
+event changes them (:func:`observe`), and questions about them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from leadertag.election import events as ev
+from leadertag.election.policy import Policy
+from leadertag.election.states import State
+from leadertag.errors import LeaseLost
+from leadertag.hookspecs import HookEvent, RoleChange
+from leadertag.model import Gate, Health, Instance, Lease, LockView, Phase, Record, Role
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """One member's view of one election. Times are of the injected clock, in seconds."""
+
+    policy: Policy
+    state: State = State.STARTING
+    now: float = 0.0
+    entered: float = 0.0
+    session: str = ""
+    instance: Instance | None = None
+    instance_known: bool = False
+    probe: Health | None = None
+    members: tuple[Instance, ...] | None = None
+    view: LockView | None = None
+    free_since: float | None = None
+    """When this member first saw the lock free without a mark, unless it changed since."""
+    free_index: int = 0
+    wait: float = 0.0
+    """What the vanished holder may still have to act, in seconds from ``free_since``."""
+    lease: Lease | None = None
+    confirmed_at: float = 0.0
+    registry_at: float = 0.0
+    term: int = 0
+    """Of the last lease held: what ``demote`` ends, also when the lease is gone."""
+    wait_until: float = 0.0
+    """When the present lease may begin to act: a vanished predecessor's has run out."""
+    waited: bool = False
+    """No wait is owed any more: a release may say so to the next one."""
+    first_ever: bool = False
+    """The lock had never existed: no wait is owed if nobody looks like a leader."""
+    acting: bool = False
+    """From the start of ``promote`` to the end of ``demote`` or ``fence``."""
+    guarded: bool = False
+    """Holds the predecessor's lock as well."""
+    seen_term: int = 0
+    followed: int = 0
+    """The term whose leader the service follows for sure; 0 for none."""
+    memory: ev.Memory | None = None
+    """What was left by the process before, until it has been dealt with."""
+    pending: ev.Effect | None = None
+    """What the present state waits for ..."""
+    asked_at: float = 0.0
+    """... and since when: what a granted lease counts from."""
+    chore: ev.Effect | None = None
+    """What a follower has under way."""
+    retry_at: float = 0.0
+    chore_at: float = 0.0
+    """When a follower's duty that failed is tried again."""
+    failures: int = 0
+    stand_back_until: float = 0.0
+    stopping: bool = False
+    keep: bool = False
+    role: Role = Role.UNKNOWN
+    reason: str = ""
+    query_due: float = 0.0
+    serial: int = 0
+
+    # -- questions ---------------------------------------------------------------
+
+    @property
+    def holds(self) -> bool:
+        """Whether this member holds the lock, as far as it knows."""
+        return self.lease is not None
+
+    @property
+    def gate(self) -> Gate | None:
+        """The gate of the present lease; ``None`` where there is no process to feed one."""
+        if self.lease is None or not self.policy.gated:
+            return None
+        return Gate(self.policy.election.name, self.lease.term)
+
+    @property
+    def leader(self) -> Record | None:
+        """The published leader's record, as the lock shows it."""
+        return self.view.leader if self.view else None
+
+    @property
+    def unfit(self) -> str:
+        """Why the service cannot lead; ``""`` when it can."""
+        election = self.policy.election
+        if self.instance is None:
+            return f"service {election.service!r} is not registered here"
+        if self.probe is Health.CRITICAL:
+            return "its probe failed"
+        if self.instance.service_health is not Health.PASSING:
+            return f"its health is {self.instance.service_health}"
+        missing = [tag for tag in election.tags if tag not in self.instance.tags]
+        return f"it lacks the tag {missing[0]!r}" if missing else ""
+
+    @property
+    def contact_ends(self) -> float:
+        """When demotion has to start unless a confirmation comes."""
+        return self.confirmed_at + self.policy.contact_limit
+
+    @property
+    def out_of_contact(self) -> bool:
+        """Whether the lock, or the registry for a published leader, went unconfirmed too long."""
+        if self.now >= self.contact_ends:
+            return True
+        feeds = self.policy.gated and self.state is State.LEADING
+        return feeds and self.now - self.registry_at >= self.policy.lease
+
+    @property
+    def foreign_leader(self) -> Instance | None:
+        """In a rolling change: a passing leader that the predecessor made."""
+        if not self.policy.election.compat:
+            return None
+        return next((m for m in self.others_tagged if m.passing and m.gate is None
+                     and not self._holder_is(m)), None)  # fmt: skip
+
+    def _holder_is(self, member: Instance) -> bool:
+        view = self.view
+        return bool(view and view.record and not view.free and view.record.member == member.member)
+
+    @property
+    def others_tagged(self) -> tuple[Instance, ...]:
+        """Every other instance of this election that carries the leader tag or a gate."""
+        mine = self.instance.member if self.instance else ""
+        return tuple(
+            m for m in self.members or ()
+            if m.member != mine
+            and set(self.policy.election.tags) <= set(m.tags)
+            and (self.policy.election.leader_tag in m.tags or m.gate is not None)
+        )  # fmt: skip
+
+    @property
+    def members_complete(self) -> bool:
+        """Whether the member list holds at least this member; one without it is in doubt."""
+        mine = self.instance.member if self.instance else ""
+        return any(m.member == mine for m in self.members or ())
+
+    @property
+    def own_lock(self) -> bool:
+        """Whether the lock hangs on this process's session (or the one it took up again)."""
+        view = self.view
+        return bool(view and view.holder and view.holder == self.session)
+
+    @property
+    def tags_wrong_for_leader(self) -> bool:
+        """Whether the own registration does not say that this member leads."""
+        if self.instance is None:
+            return False
+        election, tags = self.policy.election, self.instance.tags
+        wrong_tags = election.leader_tag not in tags or election.follower_tag in tags
+        gate = self.gate
+        return wrong_tags or (gate is not None and self.instance.gate != gate.term)
+
+    @property
+    def stale_leadership(self) -> bool:
+        """Whether the own registration says that it leads although it does not."""
+        if self.instance is None:
+            return False
+        tagged = self.policy.election.leader_tag in self.instance.tags
+        return tagged or self.instance.gate is not None
+
+    # -- values for effects --------------------------------------------------------
+
+    def record(self, phase: Phase) -> Record:
+        """Return the record to write in that phase."""
+        me, lease = self.instance, self.lease
+        if me is None:  # deregistered while it held the lock: say who it was
+            assert lease is not None, "a record is written by a registered or holding member"
+            return replace(lease.record, phase=phase, reason=self.reason)
+        return Record(
+            member=me.member, instance=me.id, node=me.node, address=me.address, port=me.port,
+            phase=phase, term=lease.term if lease else 0, lease=self.policy.lease,
+            incarnation=lease.record.incarnation if lease else 0, reason=self.reason,
+        )  # fmt: skip
+
+    def change(self, event: HookEvent, role: Role) -> RoleChange:
+        """Return what the hooks of an event are told."""
+        leads = role is Role.LEADER
+        record = None if leads else self.leader
+        ends = event in (HookEvent.DEMOTE, HookEvent.FENCE)
+        term = record.term if record and not ends else self.term
+        return RoleChange(
+            event=event, election=self.policy.election.name, role=role, previous_role=self.role,
+            term=term, reason=self.reason, instance=self.me,
+            leader=self.me if leads else self.as_instance(record),
+            timeout=self.policy.budget(event),
+        )  # fmt: skip
+
+    @property
+    def me(self) -> Instance:
+        """The own instance; one that was deregistered is described by what it held."""
+        if self.instance is not None:
+            return self.instance
+        held = self.as_instance(self.lease.record if self.lease else None)
+        return held or Instance("", "", self.policy.election.service, "", 0)
+
+    def as_instance(self, record: Record | None) -> Instance | None:
+        """Return the instance that a record describes."""
+        if record is None:
+            return None
+        service = self.policy.election.service
+        return Instance(record.instance, record.node, service, record.address, record.port)
+
+    def remembered(self) -> ev.Memory:
+        """Return what has to survive this process."""
+        if self.memory is not None and self.lease is None and self.acting:
+            return self.memory  # not dealt with yet: another restart must find it again
+        return ev.Memory(
+            session=self.session, lease=self.lease, state=str(self.state), acting=self.acting,
+            waited=self.waited, wait_until=self.wait_until, seen_term=self.seen_term,
+            followed=self.followed, confirmed_at=self.confirmed_at, free_since=self.free_since,
+            free_index=self.free_index, wait=self.wait,
+            stand_back_until=self.stand_back_until,
+        )  # fmt: skip
+
+
+# -- how events change the facts ---------------------------------------------------
+
+
+def observe(s: Standing, event: ev.Event) -> Standing:
+    """Return the standing with what the event tells. Takes no transition."""
+    s = replace(s, now=max(s.now, event.at))
+    match event:
+        case ev.SessionOpened(session=session):
+            # Whatever hung on another session is not ours any more.
+            gone = s.lease is not None and s.lease.session != session
+            return replace(s, session=session, lease=None if gone else s.lease)
+        case ev.LockSeen(view=view):
+            return _lock_seen(s, view)
+        case ev.InstanceSeen(instance=instance):
+            return _instance_seen(s, instance)
+        case ev.MembersSeen(members=members):
+            return replace(s, members=members)
+        case ev.ProbeSeen(health=health):
+            return _forget_follow(replace(s, probe=health))
+        case ev.Confirmed():
+            return _confirmed(s, event)
+        case ev.RegistryReached(sent_at=sent_at):
+            return replace(s, registry_at=max(s.registry_at, sent_at))
+        case ev.StopAsked(keep=keep):
+            return replace(s, stopping=True, keep=keep)
+        case ev.Done():
+            return _done(s, event)
+    return s
+
+
+BACK_OFF = (0.1, 0.2, 0.5, 1.0, 2.0)
+"""Seconds before the same thing is tried again, by the number of failures in a row."""
+
+
+def _done(s: Standing, event: ev.Done) -> Standing:
+    effect, error, value = event.effect, event.error, event.value
+    if isinstance(effect, (ev.ReadMembers, ev.ShutOut, ev.EnterGuard)) and value is not None:
+        s = replace(s, members=value)
+    if isinstance(effect, ev.EnterGuard) and value is not None:
+        s = replace(s, guarded=True)
+    if isinstance(effect, ev.Acquire) and isinstance(value, LockView):
+        s = _lock_seen(s, value)
+    if isinstance(effect, ev.Update) and isinstance(value, Lease) and s.lease is not None:
+        s = replace(s, lease=value)
+    lease = getattr(effect, "lease", None)
+    if isinstance(error, LeaseLost) and lease and s.lease and lease.term == s.lease.term:
+        s = replace(s, lease=None, reason=str(error))
+    if effect == s.pending and error is not None:
+        pause = BACK_OFF[min(s.failures, len(BACK_OFF) - 1)]
+        s = replace(s, failures=s.failures + 1, retry_at=s.now + pause, reason=str(error))
+    return s
+
+
+def _lock_seen(s: Standing, view: LockView) -> Standing:
+    if s.lease is not None and view.index < s.lease.index and view.exists:
+        return s  # a late picture from before our own write; confirmation settles the rest
+    others_term = view.record.term if view.record and view.holder != s.session else 0
+    s = replace(s, view=view, seen_term=max(s.seen_term, others_term))
+    if s.lease is not None and view.holder != s.lease.session:
+        s = replace(s, lease=None, reason="the lock is held by another" if view.holder
+                    else "the lock was taken away")  # fmt: skip
+    return _first_seen_free(s, view)
+
+
+def _first_seen_free(s: Standing, view: LockView) -> Standing:
+    if not view.free or view.marked:
+        return replace(s, free_since=None, wait=0.0)
+    memory = s.memory
+    known = memory is not None and memory.free_index == view.index
+    if s.free_since is None and known and memory and memory.free_since is not None:
+        # An earlier run saw it free, and nothing has happened to it since.
+        return replace(s, free_since=memory.free_since, free_index=view.index, wait=memory.wait)
+    if s.free_since is not None and s.free_index == view.index:
+        return s
+    # Free at another index than before: somebody held it in between and may be acting.
+    lease = view.record.lease if view.record else 0.0
+    return replace(s, free_since=s.now, free_index=view.index, wait=max(s.policy.lease, lease))
+
+
+def _instance_seen(s: Standing, instance: Instance | None) -> Standing:
+    return _forget_follow(replace(s, instance=instance, instance_known=True))
+
+
+def _forget_follow(s: Standing) -> Standing:
+    # A service that was down may come back as anything: it has to follow anew.
+    return replace(s, followed=0) if s.unfit and s.followed else s
+
+
+def _confirmed(s: Standing, event: ev.Confirmed) -> Standing:
+    if s.lease is None or event.lease.term != s.lease.term:
+        return s  # about a lease that is history
+    if not event.held:
+        writing = isinstance(s.pending, (ev.Publish, ev.Update, ev.Release))
+        if writing or event.lease.index != s.lease.index:
+            return s  # about the record before our own write, which itself tells a loss
+        return replace(s, lease=None, reason="the lock was lost")
+    return replace(s, confirmed_at=max(s.confirmed_at, event.sent_at))
