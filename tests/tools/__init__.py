@@ -1,0 +1,1 @@
+"""Tooling for tests on real servers: binaries, addresses, processes, clusters."""
