@@ -1,0 +1,83 @@
+"""The control socket: how other processes of this user ask a running daemon.
+
+A unix socket in the state directory, mode 0600; one JSON line in, one JSON line out.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import socket
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from leadertag.errors import BackendUnavailable, ConfigError
+
+log = logging.getLogger(__name__)
+TIMEOUT = 2.0
+"""Seconds for a question and its answer."""
+LONGEST = 65536
+"""Bytes in a question."""
+Answer = Callable[[dict[str, Any]], dict[str, Any]]
+
+
+class ControlSocket:
+    """Answers questions until it is closed."""
+
+    def __init__(self, path: str, answer: Answer) -> None:
+        self.path = path
+        self._answer = answer
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        mask = os.umask(0o177)
+        try:
+            Path(path).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)  # what an earlier process left behind
+            self._socket.bind(path)
+        except OSError as error:
+            raise ConfigError(f"control socket {path}: {error.strerror or error}") from error
+        finally:
+            os.umask(mask)
+        self._socket.listen(16)
+        threading.Thread(target=self._serve, name="control", daemon=True).start()
+
+    def close(self) -> None:
+        """Stop answering and remove the socket."""
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+        self._socket.close()
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self.path)
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                client, _ = self._socket.accept()
+            except OSError:
+                return  # closed
+            with client:
+                client.settimeout(TIMEOUT)
+                try:
+                    question = json.loads(client.makefile("rb").readline(LONGEST))
+                    client.sendall(json.dumps(self._answer(question)).encode() + b"\n")
+                except (OSError, ValueError, TypeError, KeyError) as error:
+                    log.debug("a question was not understood: %s", error)
+
+
+def ask(path: str, question: dict[str, Any]) -> dict[str, Any]:
+    """Ask the daemon behind that socket; BackendUnavailable when it does not answer."""
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+            client.settimeout(TIMEOUT)
+            client.connect(path)
+            client.sendall(json.dumps(question).encode() + b"\n")
+            answer = json.loads(client.makefile("rb").readline())
+    except (OSError, ValueError) as error:
+        raise BackendUnavailable(f"the daemon behind {path} does not answer: {error}") from error
+    if not isinstance(answer, dict):
+        raise BackendUnavailable(f"the daemon behind {path} gave no answer")
+    return answer

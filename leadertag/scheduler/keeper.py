@@ -1,0 +1,145 @@
+"""What keeps a process's locks: its session, confirmations, heartbeat.
+
+Two threads, whatever the number of elections. One confirms all leases together; the
+other keeps the session alive and feeds the gates, apart from the first, so that a
+confirmation that hangs does not close a gate whose lease still runs.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Mapping
+
+from leadertag.backends import Providers
+from leadertag.election import events as ev
+from leadertag.errors import BackendError, LeaseLost
+from leadertag.model import Lease
+from leadertag.scheduler.clock import Clock
+
+log = logging.getLogger(__name__)
+Post = Callable[[str, ev.Event], None]
+"""Hands an event to one election by name; ``""`` means all of them."""
+
+
+class Keeper:
+    """Keeps the leases that :meth:`keep` was last given."""
+
+    def __init__(
+        self, providers: Providers, clock: Clock, post: Post, *, owner: str, ttl: float
+    ) -> None:
+        self._providers = providers
+        self._clock = clock
+        self._post = post
+        self._owner = owner
+        self._ttl = ttl
+        self._leases: Mapping[str, Lease] = {}
+        self._every = 1.0
+        self._gated = False
+        self._wake = threading.Event()
+        self._stop = threading.Event()
+        self.session = ""
+        self._hint: str | None = None
+        self._threads: list[threading.Thread] = []
+        self.alive: Callable[[], bool] = lambda: True
+
+    # -- called by the loop -----------------------------------------------------------
+
+    def start(self) -> None:
+        """Start the two threads."""
+        for name, work in (("confirm", self._confirm_all), ("heart", self._beat)):
+            thread = threading.Thread(target=work, name=name, daemon=True)
+            thread.start()
+            self._threads.append(thread)
+
+    def open_with(self, hint: str) -> None:
+        """Open the session, taking up that one if it still lives."""
+        if self._hint is None:
+            self._hint = hint
+            self._wake.set()
+
+    def keep(self, leases: Mapping[str, Lease], every: float, gated: bool) -> None:
+        """Confirm these leases, by election, every so many seconds; feed gates or not."""
+        fresh = set(leases) - set(self._leases)
+        self._leases, self._every, self._gated = dict(leases), every, gated
+        if fresh:
+            self._wake.set()
+
+    def stop(self, *, end_session: bool) -> None:
+        """Stop; with ``end_session`` the backend forgets this process."""
+        self._stop.set()
+        self._wake.set()
+        for thread in self._threads:
+            thread.join(timeout=5.0)
+        if end_session and self.session:
+            try:
+                self._providers.lock.end()
+            except BackendError as error:
+                log.warning("the session could not be ended, it will expire: %s", error)
+
+    # -- the confirming thread -----------------------------------------------------------
+
+    def _confirm_all(self) -> None:
+        while not self._stop.is_set():
+            leases = self._leases
+            if leases:
+                self._confirm(leases)
+            self._stop.wait(self._every if leases else min(self._every, 0.2))
+
+    def _confirm(self, leases: Mapping[str, Lease]) -> None:
+        sent_at = self._clock.now()
+        try:
+            held = self._providers.lock.confirm(list(leases.values()))
+        except BackendError as error:
+            # No answer is no news: the machine counts the time since the last one.
+            log.warning("cannot confirm: %s", error)
+            return
+        now = self._clock.now()
+        for name, lease in leases.items():
+            self._post(name, ev.Confirmed(now, sent_at, lease, lease.key in held))
+
+    # -- the heart -----------------------------------------------------------------------
+
+    def _beat(self) -> None:
+        step = min(self._providers.registry.gate_life / 4, self._ttl / 3)
+        kept_at = fed = -1e9
+        while not self._stop.is_set():
+            self._wake.clear()
+            now = self._clock.now()
+            if self._hint is not None and not self.session:
+                self._open()
+            elif self.session and now - kept_at >= self._ttl / 3:
+                kept_at = now
+                self._keep_alive()
+            if self._gated and self.alive() and self._clock.now() - fed >= step * 0.9:
+                fed = self._clock.now()
+                self._feed(fed)
+            self._wake.wait(step)
+
+    def _open(self) -> None:
+        try:
+            self.session = self._providers.lock.open(
+                self._owner, ttl=self._ttl, session=self._hint or ""
+            )
+        except BackendError as error:
+            log.warning("no session with the backend: %s", error)
+            return
+        self._post("", ev.SessionOpened(self._clock.now(), self.session))
+
+    def _keep_alive(self) -> None:
+        try:
+            self._providers.lock.keep_alive()
+        except LeaseLost as error:
+            log.warning("the session is gone: %s", error)
+            self.session, self._hint = "", ""
+            self._open()
+        except BackendError as error:
+            log.warning("cannot keep the session alive: %s", error)
+
+    def _feed(self, sent_at: float) -> None:
+        try:
+            self._providers.registry.heartbeat()
+        except BackendError as error:
+            log.warning("cannot feed the gate: %s", error)
+            return
+        self._post("", ev.RegistryReached(self._clock.now(), sent_at))

@@ -1,0 +1,229 @@
+"""One election as this process takes part in it: its machine and what performs for it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any
+
+from leadertag.backends import Providers
+from leadertag.config.settings import ElectionSettings
+from leadertag.election import events as ev
+from leadertag.election.machine import begin, next_deadline, step
+from leadertag.election.policy import Policy, check_timing
+from leadertag.election.signals import aside
+from leadertag.election.standing import Standing
+from leadertag.election.states import State
+from leadertag.hooks.outcome import Outcome
+from leadertag.hooks.runner import HookRunner
+from leadertag.hookspecs import HookEvent
+from leadertag.model import Characteristic, Health, Instance
+from leadertag.scheduler.clock import Clock
+from leadertag.scheduler.lanes import Lane
+from leadertag.scheduler.memory import MemberFile
+from leadertag.scheduler.perform import Performer, attempt
+from leadertag.scheduler.sources import ProbeWatcher
+
+log = logging.getLogger(__name__)
+Post = Callable[[str, ev.Event], None]
+
+
+def make_policy(
+    election: ElectionSettings, providers: Providers, hooks: HookRunner, *, gated: bool
+) -> Policy:
+    """Return the election's numbers; ConfigError when its hooks do not fit its lease."""
+    budgets = {event: hooks.budget(event) for event in HookEvent}
+    check_timing(election, demote=budgets[HookEvent.DEMOTE], fence=budgets[HookEvent.FENCE])
+    return Policy(
+        election=election, gated=gated, fenced=is_fenced(providers), budgets=budgets,
+        gate_life=providers.registry.gate_life,
+    )  # fmt: skip
+
+
+def is_fenced(providers: Providers) -> bool:
+    """Whether lock and registry are one backend that publishes in one transaction."""
+    able = Characteristic.FENCED_TAGS in providers.registry.characteristics
+    return able and providers.lock_backend == providers.registry_backend
+
+
+class Member:
+    """Drives one machine. Only the loop's thread calls it; effects report back by ``post``."""
+
+    def __init__(
+        self, token: str, election: ElectionSettings, providers: Providers, hooks: HookRunner,
+        clock: Clock, pool: ThreadPoolExecutor, post: Post,
+    ) -> None:  # fmt: skip
+        self.token = token
+        self.election = election
+        self.hooks = hooks
+        self.policy = make_policy(election, providers, hooks, gated=True)
+        self.standing: Standing = begin(self.policy, clock.now())
+        self.admitted = False
+        self.leaving = False
+        """Asked to end while the process goes on (reload)."""
+        self.reminded_at = 0.0
+        self._clock = clock
+        self._post = post
+        self._performer = Performer(election, providers, hooks, clock, self.policy.fenced)
+        self._backend = Lane(pool)
+        self._hooks = Lane(pool)
+        self._informs = Lane(pool)
+        self._file: MemberFile | None = None
+        self._probe: ProbeWatcher | None = None
+        self._hook_running = 0
+        self._cancelled = 0
+        self._told_busy = False
+
+    # -- who speaks for the member -----------------------------------------------------
+
+    def admit(self, instance: Instance, state_dir: str, holder: dict[str, Any]) -> ev.Memory | None:
+        """Take the member's lock file; begin the machine from its memory.
+
+        Returns the memory; :attr:`admitted` tells whether the file could be taken.
+        """
+        file = MemberFile(state_dir, self.election.key, instance.member, self._clock)
+        if not file.take(holder):
+            if not self._told_busy:
+                log.warning("%s: another process speaks for %s; waiting for it to end",
+                            self.election.name, instance.member)  # fmt: skip
+            self._told_busy = True
+            return None
+        self._file, self.admitted = file, True
+        memory = file.load()
+        self.standing = begin(self.policy, self._clock.now(), memory)
+        return memory
+
+    def start_probe(self, instance: Instance) -> None:
+        """Watch the service with a hook's probe, if one is configured."""
+        probe = self.hooks.open_probe(instance)
+        if probe is None:
+            return
+
+        def tell(health: Health) -> None:
+            self._post(self.token, ev.ProbeSeen(self._clock.now(), health))
+
+        self._probe = ProbeWatcher(f"probe of {self.election.name}", probe, tell)
+        self._probe.start()
+
+    def change(self, election: ElectionSettings, hooks: HookRunner, policy: Policy) -> None:
+        """Go on with changed settings of the same election (reload)."""
+        if election.hooks != self.election.hooks:
+            self.hooks, self._performer.hooks = hooks, hooks
+            if self._probe is not None:
+                self._probe.stop()
+                self._probe = None
+            if self.admitted:
+                self.start_probe(self.standing.me)
+        self.election = self._performer.election = election
+        self.policy = policy
+        self.standing = replace(self.standing, policy=policy)
+
+    def close(self) -> None:
+        """Let another process speak for the member."""
+        if self._probe is not None:
+            self._probe.stop()
+        if self._file is not None:
+            self._file.give_back()
+            self._file = None
+        self.admitted = False
+
+    # -- driving ------------------------------------------------------------------------
+
+    def take(self, event: ev.Event) -> None:
+        """Step the machine and set its effects going."""
+        before = self.standing
+        self.standing, effects = step(before, event)
+        self._tell(before)
+        for effect in effects:
+            self._dispatch(effect)
+        if self._hook_running and self._hook_running < self._cancelled:
+            self.hooks.cancel()  # it had not quite started when it was cancelled
+
+    def deadline(self) -> float | None:
+        """Return when the machine wants a tick."""
+        return next_deadline(self.standing)
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing more will come of it."""
+        return not self.admitted or self.standing.state is State.STOPPED
+
+    def _tell(self, before: Standing) -> None:
+        after = self.standing
+        if after.state is not before.state:
+            why = after.reason or (aside(after) if after.state is State.WATCHING else "")
+            log.info(
+                "%s: %s -> %s, term %d%s", self.election.name, before.state, after.state,
+                after.term, f" ({why})" if why else "",
+            )  # fmt: skip
+        elif after.reason and after.reason != before.reason:
+            log.info("%s: %s, %s", self.election.name, after.state, after.reason)
+
+    def _dispatch(self, effect: ev.Effect) -> None:
+        match effect:
+            case ev.Remember(memory=memory):
+                self._remember(memory)
+            case ev.CancelHook(serial=serial):
+                self._cancelled = serial
+                self.hooks.cancel()
+            case ev.RunHook():
+                self._hooks.put(lambda: self._run_hook(effect))
+            case ev.Inform():
+                self._informs.put(lambda: self._inform(effect))
+            case _:
+                self._backend.put(lambda: self._perform(effect))
+
+    def _remember(self, memory: ev.Memory) -> None:
+        assert self._file is not None
+        try:
+            self._file.store(memory)
+        except OSError as error:
+            # Without it a restart cannot adopt and steps down in order instead.
+            log.error("%s: cannot write its memory: %s", self.election.name, error)
+
+    def _perform(self, effect: ev.Effect) -> None:
+        done = attempt(self._performer.perform, effect, self._clock)
+        if done.error is not None:
+            log.warning("%s: %s: %s", self.election.name, type(effect).__name__, done.error)
+        self._post(self.token, done)
+
+    def _run_hook(self, effect: ev.RunHook) -> None:
+        self._hook_running = effect.serial
+        if effect.serial < self._cancelled:
+            outcome = Outcome(False, "overtaken before it began", cancelled=True)
+            done = ev.Done(self._clock.now(), effect, outcome)
+        else:
+            done = attempt(self._performer.perform, effect, self._clock)
+        self._hook_running = 0
+        self._post(self.token, done)
+
+    def _inform(self, effect: ev.Inform) -> None:
+        attempt(self._performer.perform, effect, self._clock)
+
+    # -- for people -----------------------------------------------------------------------
+
+    def describe(self) -> dict[str, Any]:
+        """Return what the control socket tells."""
+        s = self.standing
+        return {
+            "name": self.election.name,
+            "state": str(s.state),
+            "role": str(s.role),
+            "term": s.leader.term if s.leader else s.term,
+            "leader": s.leader.member if s.leader else None,
+            "settled": settled(s),
+            "reason": s.reason or (aside(s) if s.state is State.WATCHING else ""),
+        }
+
+
+def settled(s: Standing) -> bool:
+    """Whether everything is as it should be: leading, or following a published leader."""
+    if s.state is State.LEADING:
+        return not s.tags_wrong_for_leader
+    if s.state is not State.WATCHING or s.leader is None or s.instance is None:
+        return False
+    tags = s.instance.tags
+    tagged = s.policy.election.follower_tag in tags and s.policy.election.leader_tag not in tags
+    return tagged and s.followed == s.leader.term and not s.own_lock

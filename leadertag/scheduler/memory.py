@@ -1,0 +1,123 @@
+"""The member's lock file: who speaks for a member, and what survives its process.
+
+Two files a member in the state directory. ``NAME.lock`` is held (flock) by the one
+process that speaks for the member - the daemon, or a run of ``check`` - and names it;
+the kernel frees it when that process ends, however it ends. ``NAME.json`` is the memory;
+its times count only within the boot that it names.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+from leadertag.election.events import Memory
+from leadertag.errors import ConfigError
+from leadertag.model import Lease, Record
+from leadertag.scheduler.clock import Clock
+
+
+class MemberFile:
+    """One member's lock and memory."""
+
+    def __init__(self, state_dir: str, key: str, member: str, clock: Clock) -> None:
+        self._open(state_dir, f"{_safe(key)}@{_safe(member)}", clock)
+
+    def _open(self, state_dir: str, name: str, clock: Clock) -> None:
+        self._dir = Path(state_dir)
+        self._lock_path = self._dir / f"{name}.lock"
+        self._memory_path = self._dir / f"{name}.json"
+        self._clock = clock
+        self._fd = -1
+
+    @classmethod
+    def only(cls, state_dir: str, key: str, clock: Clock) -> MemberFile | None:
+        """Return the one member of that election that this host remembers, if it is one."""
+        found = list(Path(state_dir).glob(f"{_safe(key)}@*.json"))
+        if len(found) != 1:
+            return None
+        file = cls.__new__(cls)
+        file._open(state_dir, found[0].stem, clock)
+        return file
+
+    def take(self, holder: Mapping[str, Any]) -> bool:
+        """Become the one process that speaks for the member; tell if it worked.
+
+        ``holder`` is left in the lock file for whoever comes later. Raises ConfigError when
+        the state directory cannot be used.
+        """
+        try:
+            self._dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._fd = os.open(self._lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise ConfigError(
+                f"state_dir {self._dir}: {error.strerror}; name another one with --state-dir"
+            ) from error
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self.give_back()
+            return False
+        os.ftruncate(self._fd, 0)
+        os.pwrite(self._fd, json.dumps({"pid": os.getpid(), **holder}).encode(), 0)
+        return True
+
+    def holder(self) -> dict[str, Any]:
+        """Return what the present holder says of itself."""
+        try:
+            data = json.loads(self._lock_path.read_bytes())
+        except (OSError, ValueError):
+            return {}
+        return data if isinstance(data, dict) else {}
+
+    def give_back(self) -> None:
+        """Stop speaking for the member."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def load(self) -> Memory | None:
+        """Return the memory, or ``None`` when there is none, of this boot, in good order."""
+        try:
+            data = json.loads(self._memory_path.read_bytes())
+            if data.pop("boot") != self._clock.boot():
+                return None
+            lease = data.pop("lease")
+            return Memory(lease=_lease(lease) if lease else None, **data)
+        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+            return None
+
+    def store(self, memory: Memory) -> None:
+        """Keep the memory: whole or not at all. Survives the process, not the boot."""
+        data = {f.name: getattr(memory, f.name) for f in fields(memory)}
+        data["lease"] = memory.lease and {
+            **asdict(memory.lease),
+            "record": memory.lease.record.encode().decode(),
+        }
+        data["boot"] = self._clock.boot()
+        handle, draft = tempfile.mkstemp(dir=self._dir, prefix=".memory-")
+        try:
+            with os.fdopen(handle, "w") as file:
+                json.dump(data, file)
+            os.replace(draft, self._memory_path)
+        except BaseException:
+            Path(draft).unlink(missing_ok=True)
+            raise
+
+
+def _safe(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]", "_", name)
+
+
+def _lease(data: dict[str, Any]) -> Lease:
+    record = Record.decode(data.pop("record"))
+    if record is None:
+        raise ValueError("no record")
+    return Lease(record=record, **data)
