@@ -112,8 +112,19 @@ class OneShot:
         try:
             return self._step(instance)
         finally:
+            self._end_session()
             self._file.store(self._s.remembered())
             self._file.give_back()
+
+    def _end_session(self) -> None:
+        """Leave no session behind that nothing hangs on."""
+        s = self._s
+        if s.lease is not None or s.own_lock or s.session in ("", NO_SESSION):
+            return
+        try:
+            self._providers.lock.end()
+        except BackendError as error:
+            log.warning("the session could not be ended, it will expire: %s", error)
 
     def _member_file(self, member: str) -> MemberFile:
         return MemberFile(self._state_dir, self._election.key, member, self._clock)
@@ -244,7 +255,7 @@ class OneShot:
         if s.state is State.WAITING_OUT:
             left = s.wait_until - self._clock.now()
             return f"the last leader vanished without a word; its lease runs {left:.1f}s more"
-        return aside(s) or "out of time"
+        return s.unfit or aside(s) or "out of time"
 
 
 def _told(answer: dict[str, Any], name: str) -> CheckResult:
