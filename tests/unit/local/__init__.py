@@ -1,0 +1,1 @@
+"""The embedded backend beyond its contracts: processes, files, time."""

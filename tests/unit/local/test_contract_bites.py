@@ -1,0 +1,280 @@
+"""The contract suite finds backends that break it.
+
+Each mutant breaks one promise of the embedded backend; the test named beside it must
+fail. A suite that passes whatever it is run on would prove nothing.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from leadertag.model import Lease, LockView, QueryDefinition, Record, TagChange
+from leadertag.providers import Watch
+from leadertag.testing.contracts import LockContract, QueryContract, RegistryContract
+from leadertag_local import LocalLock, LocalQuery, LocalRegistry
+from leadertag_local import instances as rows
+from leadertag_local import lock as locks
+from tests.contract.test_local import LocalHarness
+
+
+class ImpatientHarness(LocalHarness):
+    """For mutants, which have to fail: the sooner the better."""
+
+    patience = 0.4
+    calm = 0.05
+
+
+def nothing(*arguments: Any, **options: Any) -> None:
+    """Do nothing and say nothing."""
+
+
+def confirm_all(self: LocalLock, leases: Sequence[Lease]) -> frozenset[str]:
+    return frozenset(lease.key for lease in leases)
+
+
+def confirm_by_writing(self: LocalLock, leases: Sequence[Lease]) -> frozenset[str]:
+    with self._store.write() as database:
+        locks.count(database, "index")
+    return frozenset(lease.key for lease in leases)
+
+
+def compare_nothing(database: Any, key: str, *expected: Any) -> Any:
+    return locks._row(database, key)
+
+
+def same_term(database: Any, name: str) -> int:
+    return 5 if name == "term" else REAL_COUNT(database, name)
+
+
+REAL_COUNT = locks.count
+REAL_ACQUIRE = LocalLock.acquire
+REAL_READ = rows.read_instances
+
+
+def acquire_blindly(self: LocalLock, seen: LockView, record: Record) -> Lease | LockView:
+    return REAL_ACQUIRE(self, self.read(seen.key), record)
+
+
+def acquire_by_force(self: LocalLock, seen: LockView, record: Record) -> Lease | LockView:
+    with self._store.write() as database:
+        term = REAL_COUNT(database, "term")
+        return locks._write(database, seen.key, self._client.session, term, record)
+
+
+def release_without_mark(self: LocalLock, lease: Lease, record: Record) -> None:
+    self.discard(self.read(lease.key))
+
+
+def discard_as_release(self: LocalLock, view: LockView) -> None:
+    assert view.record is not None
+    lease = Lease(view.key, view.record.term, view.index, view.holder, view.record)
+    self.release(lease, replace(view.record, phase=locks.Phase.RELEASED))
+
+
+class Mute(Watch):
+    """A watch that never reports and never ends."""
+
+    def poll(self, timeout: float) -> None:
+        import time
+
+        time.sleep(min(timeout, 1.0))
+
+    def close(self) -> None:
+        pass
+
+
+class Chatty(Watch):
+    """A watch that reports without end."""
+
+    def poll(self, timeout: float) -> Mapping[str, Any]:
+        return {}
+
+    def close(self) -> None:
+        pass
+
+
+def forgetful_tags(database: Any, node: str, instance_id: str, tags: tuple[str, ...]) -> None:
+    database.execute(
+        "UPDATE instances SET tags = ?, meta = '{}' WHERE node = ? AND id = ?",
+        (json.dumps(tags), node, instance_id),
+    )
+
+
+def only_role_tags(self: TagChange, tags: tuple[str, ...]) -> tuple[str, ...]:
+    return self.add
+
+
+def tag_always(
+    self: LocalRegistry, instance_id: str, change: TagChange, *, gate: Any = None, timeout: float
+) -> None:
+    with self._store.write() as database:
+        self._apply(database, instance_id, change, gate)
+        REAL_COUNT(database, "index")  # SQLite itself leaves out an update that changes nothing
+
+
+def passing_only(*arguments: Any, **options: Any) -> list[Any]:
+    return [one for one in REAL_READ(*arguments, **options) if one.instance.passing]
+
+
+def publish_unfenced(
+    self: LocalRegistry, lease: Lease, record: Record, instance_id: str, change: Any, gate: Any
+) -> Lease:
+    self.tag(instance_id, change, gate=gate, timeout=1)
+    return lease
+
+
+def ungated_tag(
+    self: LocalRegistry, instance_id: str, change: TagChange, *, gate: Any = None, timeout: float
+) -> None:
+    with self._store.write() as database:
+        self._apply(database, instance_id, change, None)
+
+
+def takes_over(self: LocalQuery, database: Any, definition: QueryDefinition) -> bool:
+    return False
+
+
+def literal_tags(definition: QueryDefinition, found: Any) -> bool:
+    return found.instance.passing and set(definition.tags) <= set(found.instance.tags)
+
+
+def sick_too(definition: QueryDefinition, found: Any) -> bool:
+    return set(definition.tags) <= set(found.instance.tags)
+
+
+LOCK: list[tuple[str, Callable[..., Any], str]] = [
+    ("leadertag_local.lock.LocalLock.confirm", confirm_all, "confirm_is_false_after_the_loss"),
+    ("leadertag_local.lock.LocalLock.confirm", confirm_all, "confirm_tells_what_is_held"),
+    ("leadertag_local.lock.LocalLock.confirm", confirm_by_writing, "confirm_writes_nothing"),
+    ("leadertag_local.lock._compare", compare_nothing, "a_stale_lease_changes_nothing"),
+    ("leadertag_local.lock._compare", compare_nothing,
+     "an_older_term_of_the_same_session_changes_nothing"),
+    ("leadertag_local.lock.count", same_term, "terms_strictly_increase"),
+    ("leadertag_local.lock.LocalLock.acquire", acquire_blindly, "a_late_acquire_changes_nothing"),
+    ("leadertag_local.lock.LocalLock.acquire", acquire_by_force, "a_held_lock_is_shown_not_given"),
+    ("leadertag_local.lock.LocalLock.acquire", acquire_by_force, "one_of_many_contenders_wins"),
+    ("leadertag_local.lock.LocalLock.acquire", acquire_by_force, "a_foreign_value_is_a_conflict"),
+    ("leadertag_local.lock.LocalLock.acquire", acquire_by_force,
+     "acquiring_with_a_dead_session_fails"),
+    ("leadertag_local.lock.LocalLock.release", release_without_mark, "release_frees_and_marks"),
+    ("leadertag_local.lock.LocalLock.release", nothing, "release_frees_and_marks"),
+    ("leadertag_local.lock.LocalLock.discard", nothing, "discard_frees_without_a_mark"),
+    ("leadertag_local.lock.LocalLock.discard", discard_as_release, "discard_frees_without_a_mark"),
+    ("leadertag_local.lock.LocalLock.keep_alive", nothing,
+     "keep_alive_tells_that_the_session_is_gone"),
+    ("leadertag_local.lock.LocalLock.end", nothing, "end_ends_it_for_good"),
+    ("leadertag_local.lock.LocalLock.close", LocalLock.end, "closing_ends_nothing"),
+    ("leadertag_local.lock.LocalLock.watch", lambda *_: Mute(), "the_first_snapshot_comes_at_once"),
+    ("leadertag_local.lock.LocalLock.watch", lambda *_: Mute(), "close_ends_a_blocked_poll"),
+    ("leadertag_local.lock.LocalLock.watch", lambda *_: Chatty(), "nothing_changed_is_none"),
+    ("leadertag_local.lock.LocalLock.guard", lambda *_: nullcontext(),
+     "an_unknown_guard_is_refused"),
+]  # fmt: skip
+REGISTRY: list[tuple[str, Callable[..., Any], str]] = [
+    ("leadertag_local.registry.write_tags", forgetful_tags, "tagging_changes_the_role_tags_only"),
+    ("leadertag.model.TagChange.apply", only_role_tags, "tagging_changes_the_role_tags_only"),
+    ("leadertag_local.registry.LocalRegistry.tag", tag_always, "tagging_twice_writes_once"),
+    ("leadertag_local.registry.LocalRegistry.tag", nothing, "an_unknown_instance_cannot_be_tagged"),
+    ("leadertag_local.registry.LocalRegistry.tag", ungated_tag, "a_gate_is_registered_closed"),
+    ("leadertag_local.registry.read_instances", passing_only, "members_are_all_passing_or_not"),
+    ("leadertag_local.registry.LocalRegistry.open_gate", nothing,
+     "an_opened_gate_passes_while_it_is_fed"),
+    ("leadertag_local.registry.LocalRegistry.open_gate", nothing,
+     "a_gate_that_is_not_registered_is_not_opened_in_silence"),
+    ("leadertag_local.registry.LocalRegistry.heartbeat", nothing,
+     "an_opened_gate_passes_while_it_is_fed"),
+    ("leadertag_local.registry.LocalRegistry.close_gate", nothing,
+     "a_closed_gate_stays_closed_and_registered"),
+    ("leadertag_local.registry.LocalRegistry.remove_gates", nothing, "gates_are_removed"),
+    ("leadertag_local.registry.LocalRegistry.shut_out", nothing,
+     "another_is_shut_out_without_touching_its_registration"),
+    ("leadertag_local.registry.demand_lock", nothing, "nobody_is_shut_out_with_a_lost_lease"),
+    ("leadertag_local.registry.LocalRegistry.publish", publish_unfenced, "publishing_is_one_step"),
+    ("leadertag_local.registry.LocalRegistry.report", nothing,
+     "an_instance_nobody_reported_on_does_not_pass"),
+    ("leadertag_local.registry.LocalRegistry.deregister", nothing, "deregister_forgets"),
+    ("leadertag_local.registry.LocalRegistry.watch_members", lambda *_: Mute(),
+     "members_are_watched"),
+]  # fmt: skip
+QUERY: list[tuple[str, Callable[..., Any], str]] = [
+    ("leadertag_local.query.LocalQuery.ensure", nothing, "ensure_creates_once"),
+    ("leadertag_local.query.LocalQuery._stands", takes_over, "another_service_owns_the_name"),
+    ("leadertag_local.query.LocalQuery.remove", nothing, "remove"),
+    ("leadertag_local.query.LocalQuery.resolve", lambda *_: (), "all_tags_are_asked_for"),
+    ("leadertag_local.query._answers", literal_tags, "a_tag_can_be_negated"),
+]  # fmt: skip
+
+
+def run(contract: Any, test: str, harness: LocalHarness) -> None:
+    """Run one test of a contract as pytest would, with what it asks for."""
+    found = {
+        "harness": harness,
+        "a": harness.join("a"),
+        "b": harness.join("b"),
+        "key": "redis/leader",
+        "service": "redis",
+        "phase": locks.Phase.RELEASED,
+        "wanted": QueryDefinition("leader", "redis", ("master", "sensu")),
+    }
+    method = getattr(contract, f"test_{test}")
+    method(**{name: found[name] for name in inspect.signature(method).parameters})
+
+
+CASES = [
+    pytest.param(contract, *case, id=f"{case[0].rpartition('.')[2]}-{case[2]}")
+    for contract, cases in ((LockContract(), LOCK), (RegistryContract(), REGISTRY),
+                            (QueryContract(), QUERY))
+    for case in cases
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("contract", "target", "mutant", "test"), CASES)
+def test_a_broken_backend_is_found(
+    contract: Any,
+    target: str,
+    mutant: Callable[..., Any],
+    test: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run(contract, test, LocalHarness(tmp_path))  # sound as it is
+    monkeypatch.setattr(target, mutant)
+    (tmp_path / "mutant").mkdir()
+    with pytest.raises((AssertionError, pytest.fail.Exception)):
+        run(contract, test, ImpatientHarness(tmp_path / "mutant"))
+
+
+@pytest.mark.parametrize(
+    ("mutant", "how"),
+    [(publish_unfenced, "stale"), (publish_unfenced, "released"), (publish_unfenced, "expired")],
+)
+def test_an_unfenced_publish_is_found(
+    mutant: Callable[..., Any], how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(LocalRegistry, "publish", mutant)
+    harness = ImpatientHarness(tmp_path)
+    with pytest.raises((AssertionError, pytest.fail.Exception)):
+        RegistryContract().test_publishing_without_the_lock_changes_nothing(
+            harness, harness.join("a"), harness.join("b"), "redis", "redis/leader", how
+        )
+
+
+def test_sick_instances_that_resolve_are_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("leadertag_local.query._answers", sick_too)
+    harness = ImpatientHarness(tmp_path)
+    wanted = QueryDefinition("leader", "redis", ("master", "sensu"))
+    with pytest.raises(AssertionError):
+        QueryContract().test_the_sick_do_not_resolve(
+            harness, harness.join("a"), harness.join("b"), wanted, True,
+            rows.Health.CRITICAL, False,
+        )  # fmt: skip
