@@ -18,6 +18,7 @@ from leadertag.backends import Providers, open_providers
 from leadertag.config.settings import Settings
 from leadertag.daemon.control import ControlSocket
 from leadertag.daemon.notify import notify
+from leadertag.daemon.ward import Ward
 from leadertag.errors import LeaderTagError
 from leadertag.hooks.runner import HookRunner, WorkerPool
 from leadertag.scheduler import Scheduler, SystemClock
@@ -61,7 +62,8 @@ def _serve(
     hooks: Mapping[str, HookRunner], pool: WorkerPool,
 ) -> int:  # fmt: skip
     path = socket_path(settings)
-    scheduler = Scheduler(settings, providers, hooks, SystemClock(), socket=path)
+    ward = Ward(settings)
+    scheduler = Scheduler(settings, providers, hooks, SystemClock(), socket=path, overseer=ward)
 
     def answer(question: dict[str, Any]) -> dict[str, Any]:
         if question.get("verb") != "status":
@@ -76,7 +78,7 @@ def _serve(
         scheduler.stop()
 
     def on_hangup(_: int, __: object) -> None:
-        scheduler.call(lambda: _reload(load, scheduler, pool))
+        scheduler.call(lambda: _reload(load, scheduler, pool, ward))
 
     signal.signal(signal.SIGTERM, on_end)
     signal.signal(signal.SIGINT, on_end)
@@ -85,15 +87,19 @@ def _serve(
         notify("READY=1")
         return 0 if scheduler.run() else 1
     finally:
+        ward.end(keep=scheduler.holds)
         control.close()
 
 
-def _reload(load: Callable[[], Settings], scheduler: Scheduler, pool: WorkerPool) -> None:
+def _reload(
+    load: Callable[[], Settings], scheduler: Scheduler, pool: WorkerPool, ward: Ward
+) -> None:
     """Take over a changed configuration; a wrong one changes nothing."""
     notify("RELOADING=1")
     try:
         settings = load()
         scheduler.reload(settings, make_hooks(settings, pool))
+        ward.change(settings)
         log.info("the configuration was read anew")
     except LeaderTagError as error:
         log.error("reload: %s; everything stays as it was", error)

@@ -52,11 +52,31 @@ def resume(policy: Policy, now: float, memory: ev.Memory) -> Standing:
         s, lease=memory.lease, session=memory.session, confirmed_at=memory.confirmed_at,
         waited=memory.waited, wait_until=memory.wait_until, memory=None,
     )  # fmt: skip
-    if memory.state in (State.LEADING, State.WAITING_OUT):
-        role = Role.LEADER if memory.state == State.LEADING else Role.UNKNOWN
-        return replace(s, state=State(memory.state), role=role)
+    if memory.state == State.WAITING_OUT:
+        return replace(s, state=State.WAITING_OUT)
+    if memory.acting and memory.state in (State.LEADING, State.STOPPED):
+        return replace(s, state=State.LEADING, role=Role.LEADER)
     gives_up = State.STUCK if memory.acting else State.RELEASING
     return replace(s, state=gives_up, retry_at=now, reason="the last run was cut short")
+
+
+def give_up(policy: Policy, now: float, memory: ev.Memory, reason: str) -> Standing:
+    """Return the standing of whoever has to end the leadership of a process that is gone.
+
+    Its first step demotes, and takes off whatever tag and gate the leader carried; when
+    everything is done it stops instead of campaigning.
+    """
+    s = replace(begin(policy, now, memory), session=memory.session, stopping=True)
+    if memory.lease is None:
+        return replace(s, state=State.WATCHING)
+    instance = s.as_instance(memory.lease.record)
+    assert instance is not None
+    tagged = replace(instance, tags=(policy.election.leader_tag,), gate=memory.lease.term)
+    return replace(
+        s, state=State.STUCK if memory.acting else State.RELEASING, lease=memory.lease,
+        confirmed_at=memory.confirmed_at, waited=memory.waited, memory=None, instance=tagged,
+        instance_known=True, retry_at=now, role=Role.LEADER, reason=reason,
+    )  # fmt: skip
 
 
 def step(s: Standing, event: ev.Event) -> Step:

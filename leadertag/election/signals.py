@@ -21,6 +21,9 @@ HOOK_GRACE = 1.0
 """Seconds after its limit when a hook that has not been reported counts as failed."""
 
 
+LED = (State.LEADING, State.PUBLISHING, State.HOLDING, State.STOPPED)
+"""States in which a process that was acting was published too: it may be adopted."""
+
 # -- may it campaign? --------------------------------------------------------------
 
 
@@ -127,7 +130,7 @@ def _adoptable(s: Standing, _: ev.Event) -> bool:
     memory, view = s.memory, s.view
     if memory is None or view is None or memory.lease is None or not s.own_lock:
         return False
-    led = memory.acting and memory.state in (State.LEADING, State.PUBLISHING, State.HOLDING)
+    led = memory.acting and memory.state in LED
     record = view.record
     live = record is not None and record.phase is Phase.LEADING
     same = record is not None and record.term == memory.lease.term

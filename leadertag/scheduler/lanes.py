@@ -13,7 +13,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 log = logging.getLogger(__name__)
-Work = Callable[[], None]
+Work = Callable[[], object]
 
 
 class Lane:

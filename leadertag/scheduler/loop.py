@@ -7,9 +7,9 @@ import heapq
 import itertools
 import logging
 import queue
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, Protocol
 
 from leadertag.backends import Providers
 from leadertag.config.settings import ElectionSettings, Settings
@@ -20,7 +20,7 @@ from leadertag.model import Instance, LockView
 from leadertag.scheduler.clock import Clock
 from leadertag.scheduler.intake import Intake, own_id, pick
 from leadertag.scheduler.keeper import Keeper
-from leadertag.scheduler.member import Member, make_policy
+from leadertag.scheduler.member import Hold, Member, make_policy
 
 log = logging.getLogger(__name__)
 THREADS = 16
@@ -36,17 +36,26 @@ STOP_GRACE = 10.0
 """Seconds on top of the hooks' own limits within which a stop has to be over."""
 
 
+class Overseer(Protocol):
+    """Whoever ends this process's leaderships when it cannot itself (the guardian)."""
+
+    def hold(self, holds: Sequence[Hold]) -> None:
+        """Take note; replaces what was told before."""
+
+
 class Scheduler:
     """Composes one lock, one registry and one query provider with the hooks of each election."""
 
     def __init__(
         self, settings: Settings, providers: Providers, hooks: Mapping[str, HookRunner],
-        clock: Clock, *, socket: str = "",
+        clock: Clock, *, socket: str = "", overseer: Overseer | None = None,
     ) -> None:  # fmt: skip
         self._settings = settings
         self._providers = providers
         self._clock = clock
         self._socket = socket
+        self._overseer = overseer
+        self._untold = False
         self._inbox: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="effect")
         self._count = itertools.count(1)
@@ -62,7 +71,7 @@ class Scheduler:
             self._add(election, hooks[election.name])
         self._intake = self._make_intake()
         ttl = 2 * max((election.lease for election in settings.elections), default=5.0)
-        self._keeper = Keeper(providers, clock, self.post, owner=_owner(settings), ttl=ttl)
+        self._keeper = Keeper(providers, clock, self.post, owner=owner_of(settings), ttl=ttl)
         self._keeper.alive = lambda: clock.now() - self._turned_at < HUNG
 
     # -- called from other threads ---------------------------------------------------------
@@ -82,6 +91,11 @@ class Scheduler:
     def describe(self) -> list[dict[str, Any]]:
         """Return the state of every election."""
         return [member.describe() for member in list(self._members.values())]
+
+    @property
+    def holds(self) -> bool:
+        """Whether a leadership is left behind, on purpose or not."""
+        return any(member.standing.acting for member in self._members.values())
 
     # -- the loop ---------------------------------------------------------------------------
 
@@ -109,6 +123,10 @@ class Scheduler:
         while self._due and self._due[0][0] <= now:
             _, token = heapq.heappop(self._due)
             self._remind(token, now)
+        if self._untold and self._overseer is not None and self._inbox.empty():
+            self._untold = False
+            holds = [m.hold() for m in self._members.values() if m.standing.acting]
+            self._overseer.hold([hold for hold in holds if hold is not None])
 
     def _patience(self) -> float:
         busy = self._stopping or any(m.standing.holds for m in self._members.values())
@@ -136,8 +154,9 @@ class Scheduler:
     def _take(self, member: Member, event: ev.Event) -> None:
         if not member.admitted:
             return
-        held = member.standing.lease
+        held, acted = member.standing.lease, member.standing.acting
         member.take(event)
+        self._untold = self._untold or acted or member.standing.acting
         if member.standing.lease is not held:
             self._tell_keeper()
         if member.leaving and member.over:
@@ -291,7 +310,7 @@ def same_member(old: ElectionSettings, new: ElectionSettings) -> bool:
     )  # fmt: skip
 
 
-def _owner(settings: Settings) -> str:
+def owner_of(settings: Settings) -> str:
     """Return a name for this process that its successor after a restart bears too."""
     keys = sorted(f"{election.key}#{own_id(election)}" for election in settings.elections)
     return "leadertag-" + hashlib.sha256("\n".join(keys).encode()).hexdigest()[:8]

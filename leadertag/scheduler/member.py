@@ -5,17 +5,17 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from leadertag.backends import Providers
 from leadertag.config.settings import ElectionSettings
 from leadertag.election import events as ev
 from leadertag.election.machine import begin, next_deadline, step
-from leadertag.election.policy import Policy, check_timing
+from leadertag.election.policy import SLACK, Policy, check_timing
 from leadertag.election.signals import aside
 from leadertag.election.standing import Standing
-from leadertag.election.states import State
+from leadertag.election.states import GIVING_UP, State
 from leadertag.hooks.outcome import Outcome
 from leadertag.hooks.runner import HookRunner
 from leadertag.hookspecs import HookEvent
@@ -27,6 +27,8 @@ from leadertag.scheduler.perform import Performer, attempt
 from leadertag.scheduler.sources import ProbeWatcher
 
 log = logging.getLogger(__name__)
+GUARDIAN_LAG = SLACK / 2
+"""Seconds by which the guardian lets a living daemon act first."""
 Post = Callable[[str, ev.Event], None]
 
 
@@ -46,6 +48,16 @@ def is_fenced(providers: Providers) -> bool:
     """Whether lock and registry are one backend that publishes in one transaction."""
     able = Characteristic.FENCED_TAGS in providers.registry.characteristics
     return able and providers.lock_backend == providers.registry_backend
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """A leadership that has to end unless this process says otherwise in time."""
+
+    election: str
+    member: str
+    prepare_at: float
+    strike_at: float
 
 
 class Member:
@@ -141,6 +153,10 @@ class Member:
         if self._hook_running and self._hook_running < self._cancelled:
             self.hooks.cancel()  # it had not quite started when it was cancelled
 
+    def first(self, work: Callable[[], None]) -> None:
+        """Have something done before any effect that goes to the backend from now on."""
+        self._backend.put(work)
+
     def deadline(self) -> float | None:
         """Return when the machine wants a tick."""
         return next_deadline(self.standing)
@@ -149,6 +165,20 @@ class Member:
     def over(self) -> bool:
         """Whether nothing more will come of it."""
         return not self.admitted or self.standing.state is State.STOPPED
+
+    def hold(self) -> Hold | None:
+        """Return what the guardian has to know; nothing where it must not interfere."""
+        s = self.standing
+        if s.state is State.HOLDING:
+            return None  # the operator wants the role kept without contact
+        demoting = self.policy.budget(HookEvent.DEMOTE) + self.policy.budget(HookEvent.FENCE)
+        strike_at = s.contact_ends + GUARDIAN_LAG
+        if s.state in GIVING_UP:  # under way: leave it the time that it may take
+            strike_at = max(strike_at, s.entered + demoting + SLACK)
+        if s.state is State.STUCK:  # alive, and trying again and again
+            strike_at = max(strike_at, s.retry_at + demoting + SLACK)
+        prepare_at = min(s.confirmed_at + 3 * self.policy.confirm_every, strike_at)
+        return Hold(self.election.name, s.me.member, prepare_at, strike_at)
 
     def _tell(self, before: Standing) -> None:
         after = self.standing

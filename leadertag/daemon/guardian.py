@@ -1,0 +1,124 @@
+"""The guardian: a small process that ends a leadership when the daemon cannot.
+
+The daemon tells it, with every confirmation, until when each leadership may go on without
+another word. When that time has come - the daemon was killed, stopped, or hangs - the
+guardian first makes sure of that (SIGKILL through a pidfd, then it waits), and only then
+gives up in its place: closes the gate, takes the tag off, demotes, releases.
+
+A daemon that is back before that time has taken the member's lock file, and the guardian
+leaves it alone: that is what makes restarts free of role changes. Nothing but the standard
+library is imported until there is trouble, so that a guardian costs next to nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+IDLE = 60.0
+"""Seconds between two looks when nothing is held."""
+REAP = 5.0
+"""Seconds that the end of a killed daemon is waited for."""
+
+
+def now() -> float:
+    """Return the time that deadlines are told in."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+class Guardian:
+    """Reads the daemon's messages; strikes when a deadline passes."""
+
+    def __init__(self, parent: int, channel: int) -> None:
+        self._parent = os.pidfd_open(parent)
+        self._channel = channel
+        self._buffer = b""
+        self._open = True
+        self._setup = ""
+        self._holds: list[tuple[str, str, float]] = []
+        """(election, member, when to strike)."""
+        self._prepare_at = 0.0
+        self._rescuer: Any = None
+
+    def run(self) -> int:
+        """Watch over the daemon until it says goodbye or is gone; returns an exit code."""
+        while True:
+            for message in self._messages(self._patience()):
+                if message.get("bye"):
+                    return 0
+                self._take(message)
+            if not self._holds:
+                if not self._open:
+                    return 0
+                continue
+            if not self._open or now() >= self._prepare_at:
+                self._prepare()
+            if now() >= min(at for _, _, at in self._holds):
+                return self._strike()
+
+    def _patience(self) -> float:
+        if not self._holds:
+            return IDLE
+        times = [at for _, _, at in self._holds]
+        if self._rescuer is None:
+            times.append(self._prepare_at)
+        return max(0.0, min(times) - now())
+
+    def _messages(self, timeout: float) -> Iterator[dict[str, Any]]:
+        if not self._open:
+            time.sleep(timeout)
+            return
+        if not select.select([self._channel], [], [], timeout)[0]:
+            return
+        data = os.read(self._channel, 1 << 20)
+        if not data:
+            self._open = False  # the daemon has ended, without a goodbye
+        *lines, self._buffer = (self._buffer + data).split(b"\n")
+        for line in lines:
+            yield json.loads(line)
+
+    def _take(self, message: dict[str, Any]) -> None:
+        if "setup" in message:
+            self._setup, self._rescuer = message["setup"], None
+        if "holds" in message:
+            self._holds = [(name, member, at) for name, member, at in message["holds"]]
+            self._prepare_at = message["prepare"]
+
+    def _prepare(self) -> None:
+        """Get ready while there is time: import, connect, start the hooks' workers."""
+        if self._rescuer is None:
+            from leadertag.daemon.rescue import Rescuer
+
+            self._rescuer = Rescuer.of(self._setup)
+
+    def _strike(self) -> int:
+        self._prepare()
+        self._end_daemon()
+        return int(self._rescuer.rescue([(name, member) for name, member, _ in self._holds]))
+
+    def _end_daemon(self) -> None:
+        """Make sure that the daemon does not act any more."""
+        try:
+            signal.pidfd_send_signal(self._parent, signal.SIGKILL)
+        except ProcessLookupError:
+            return  # it has ended, and has been reaped
+        # A pidfd reads as ready when its process has ended.
+        select.select([self._parent], [], [], REAP)
+
+
+def main() -> int:
+    """``python -m leadertag.daemon.guardian PID``; messages on standard input."""
+    # What ends the daemon's group must not end the guardian: only a goodbye does.
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    return Guardian(int(sys.argv[1]), sys.stdin.fileno()).run()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
