@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import logging
 import os
@@ -14,6 +15,8 @@ from leadertag.daemon.rescue import pack
 from leadertag.scheduler.member import Hold
 
 log = logging.getLogger(__name__)
+PIPE = 1 << 20
+"""Bytes that the pipe holds: several of the longest messages (thousands of elections)."""
 
 
 class Ward:
@@ -30,6 +33,9 @@ class Ward:
             [sys.executable, "-P", "-m", "leadertag.daemon.guardian", str(os.getpid())],
             stdin=subprocess.PIPE, start_new_session=True,
         )  # fmt: skip
+        assert process.stdin is not None
+        fcntl.fcntl(process.stdin, fcntl.F_SETPIPE_SZ, PIPE)
+        os.set_blocking(process.stdin.fileno(), False)
         self._send(process, {"setup": pack(self._settings)})
         return process
 
@@ -62,15 +68,19 @@ class Ward:
     def _tell(self, message: dict[str, object]) -> None:
         if self._send(self._process, message):
             return
-        log.warning("the guardian ended with status %s; starting another", self._process.poll())
+        status = self._process.poll()
+        how = "does not listen" if status is None else f"ended with status {status}"
+        log.warning("the guardian %s; starting another", how)
+        self._process.kill()
+        self._process.wait()
         self._process = self._start()
         self._send(self._process, message)
 
     def _send(self, process: subprocess.Popen[bytes], message: dict[str, object]) -> bool:
+        """Send a line without ever blocking: a stopped guardian must not stop the daemon."""
         assert process.stdin is not None
+        data = json.dumps(message).encode() + b"\n"
         try:
-            process.stdin.write(json.dumps(message).encode() + b"\n")
-            process.stdin.flush()
-        except OSError:
+            return os.write(process.stdin.fileno(), data) == len(data)
+        except OSError:  # gone, or its pipe is full
             return False
-        return True
