@@ -64,8 +64,9 @@ class ElectionSettings:
     lease: float = 3.0
     on_backend_loss: str = "demote"
     """``demote`` or ``hold``."""
-    on_stop: str = "release"
-    """``release`` or ``keep``: what SIGTERM does with a leadership."""
+    on_stop: str = "keep"
+    """``keep`` or ``release``: what SIGTERM does with a leadership. Kept, it goes on if the
+    process is back in time; else the guardian gives it up in order."""
     compat: str = ""
     stand_back: float = 5.0
     """How long a member that failed to promote, or was vetoed, leaves it to others."""
@@ -93,3 +94,5 @@ class Settings:
     """Raw settings of each backend: its own provider reads and checks them."""
     source: str = "defaults"
     """The file, for messages."""
+    origins: Mapping[str, str] = field(default_factory=dict)
+    """For messages: the ``LEADERTAG_*`` variables that changed a backend's settings, by backend."""

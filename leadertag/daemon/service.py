@@ -1,7 +1,8 @@
 """``leadertag run``: the daemon, for all elections of the configuration.
 
-SIGTERM and SIGINT end it, giving up or keeping its leaderships as ``on_stop`` says;
-SIGHUP reads the configuration anew. One election's trouble is never another's.
+SIGTERM ends it, keeping its leaderships for a restart or giving them up as ``on_stop``
+says; SIGINT (Ctrl-C) always gives them up; SIGHUP reads the configuration anew. One
+election's trouble is never another's.
 """
 
 from __future__ import annotations
@@ -75,7 +76,7 @@ def _serve(
     def on_end(number: int, _: object) -> None:
         log.info("%s: stopping", signal.Signals(number).name)
         notify("STOPPING=1")
-        scheduler.stop()
+        scheduler.stop(keep=False if number == signal.SIGINT else None)
 
     def on_hangup(_: int, __: object) -> None:
         scheduler.call(lambda: _reload(load, scheduler, pool, ward))

@@ -83,7 +83,7 @@ class Node:
         for process in (self._daemon, self._service):
             if process is None or process.poll() is not None:
                 continue
-            process.send_signal(signal.SIGTERM)
+            process.send_signal(signal.SIGINT)  # gives up instead of keeping
             try:
                 process.wait(timeout=10)
             except subprocess.TimeoutExpired:

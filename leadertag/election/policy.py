@@ -145,21 +145,28 @@ def explain(
         ("fence hooks", budget(HookEvent.FENCE)),
         ("release", REQUEST),
     )
+    cut_off = ("0.9 x lease", RATE * election.lease)
     bounds = [
         ("service fails", (*step_down, turn, *take_over),
          "from the failed check or broken probe to the new leader, promoted and published"),
         ("planned stop", (*step_down[1:], turn, *take_over),
-         "from SIGTERM to the new leader"),
-        ("process or host lost", (("backend frees the lock", session_expiry),
+         "from a stop that gives up to the new leader"),
+        ("host lost", (("backend frees the lock", session_expiry),
          ("wait out the lease", election.lease), turn, *take_over),
          "from the loss to the new leader; nobody else acts before"),
-        ("cut-off leader has stopped acting", (("0.9 x lease", RATE * election.lease),),
+        ("cut-off leader has stopped acting", (cut_off,),
          "demotion, or else fence, is finished by then"),
     ]  # fmt: skip
     if one_shot_interval is None:
-        bounds.append((
-            "dead leadertag stops being resolved", (("gate's life", gate_life),),
-            "even if the service still runs"))  # fmt: skip
+        bounds += [
+            ("leadertag killed or hung", (cut_off, ("release", REQUEST), turn, *take_over),
+             "the guardian has given up in its place, and another one leads"),
+            ("dead leadertag stops being resolved", (("gate's life", gate_life),),
+             "even if the service still runs"),
+            ("time for a restart", (("guardian's deadline", contact_limit(
+                election.lease, budget(HookEvent.DEMOTE), budget(HookEvent.FENCE))),),
+             "a leadertag that is back within it changes no role"),
+        ]  # fmt: skip
     return [_bound(name, parts, meaning) for name, parts, meaning in bounds]
 
 
