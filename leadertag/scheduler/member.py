@@ -16,6 +16,7 @@ from leadertag.election.policy import SLACK, Policy, check_timing
 from leadertag.election.signals import aside
 from leadertag.election.standing import Standing
 from leadertag.election.states import GIVING_UP, State
+from leadertag.errors import LeaderTagError
 from leadertag.hooks.outcome import Outcome
 from leadertag.hooks.runner import HookRunner
 from leadertag.hookspecs import HookEvent
@@ -87,6 +88,8 @@ class Member:
         self._hook_running = 0
         self._cancelled = 0
         self._told_busy = False
+        self._retired: list[HookRunner] = []
+        """Runners from before a reload: a hook of theirs may still be running."""
 
     # -- who speaks for the member -----------------------------------------------------
 
@@ -109,7 +112,12 @@ class Member:
 
     def start_probe(self, instance: Instance) -> None:
         """Watch the service with a hook's probe, if one is configured."""
-        probe = self.hooks.open_probe(instance)
+        try:
+            probe = self.hooks.open_probe(instance)
+        except LeaderTagError as error:
+            # The registry's own check still tells the health, only later.
+            log.error("%s: goes without its probe: %s", self.election.name, error)
+            return
         if probe is None:
             return
 
@@ -122,6 +130,7 @@ class Member:
     def change(self, election: ElectionSettings, hooks: HookRunner, policy: Policy) -> None:
         """Go on with changed settings of the same election (reload)."""
         if election.hooks != self.election.hooks:
+            self._retired.append(self.hooks)
             self.hooks, self._performer.hooks = hooks, hooks
             if self._probe is not None:
                 self._probe.stop()
@@ -151,7 +160,11 @@ class Member:
         for effect in effects:
             self._dispatch(effect)
         if self._hook_running and self._hook_running < self._cancelled:
-            self.hooks.cancel()  # it had not quite started when it was cancelled
+            self._cancel_hooks()  # it had not quite started when it was cancelled
+
+    def _cancel_hooks(self) -> None:
+        for runner in (*self._retired, self.hooks):
+            runner.cancel()
 
     def first(self, work: Callable[[], None]) -> None:
         """Have something done before any effect that goes to the backend from now on."""
@@ -197,7 +210,7 @@ class Member:
                 self._remember(memory)
             case ev.CancelHook(serial=serial):
                 self._cancelled = serial
-                self.hooks.cancel()
+                self._cancel_hooks()
             case ev.RunHook():
                 self._hooks.put(lambda: self._run_hook(effect))
             case ev.Inform():
