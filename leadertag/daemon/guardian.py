@@ -36,7 +36,8 @@ class Guardian:
     """Reads the daemon's messages; strikes when a deadline passes."""
 
     def __init__(self, parent: int, channel: int) -> None:
-        self._parent = os.pidfd_open(parent)
+        """``parent`` is a pidfd: made by the daemon itself, it is right however soon it dies."""
+        self._parent = parent
         self._channel = channel
         self._buffer = b""
         self._open = True
@@ -113,7 +114,7 @@ class Guardian:
 
 
 def main() -> int:
-    """``python -m leadertag.daemon.guardian PID``; messages on standard input."""
+    """``python -m leadertag.daemon.guardian PIDFD``; messages on standard input."""
     # What ends the daemon's group must not end the guardian: only a goodbye does.
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)

@@ -28,11 +28,15 @@ class Ward:
         self._process = self._start()
 
     def _start(self) -> subprocess.Popen[bytes]:
-        process = subprocess.Popen(
-            # A session of its own: what is sent to the daemon's group must not reach it.
-            [sys.executable, "-P", "-m", "leadertag.daemon.guardian", str(os.getpid())],
-            stdin=subprocess.PIPE, start_new_session=True,
-        )  # fmt: skip
+        me = os.pidfd_open(os.getpid())
+        try:
+            process = subprocess.Popen(
+                # A session of its own: what is sent to the daemon's group must not reach it.
+                [sys.executable, "-P", "-m", "leadertag.daemon.guardian", str(me)],
+                stdin=subprocess.PIPE, start_new_session=True, pass_fds=[me],
+            )  # fmt: skip
+        finally:
+            os.close(me)
         assert process.stdin is not None
         fcntl.fcntl(process.stdin, fcntl.F_SETPIPE_SZ, PIPE)
         os.set_blocking(process.stdin.fileno(), False)
