@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import cast
 
+from leadertag.config.installed import check_backend_tables
 from leadertag.config.settings import Settings
 from leadertag.config.table import Table
 from leadertag.plugins import load_provider
@@ -37,11 +38,14 @@ def open_providers(
     Raises PluginError for a backend that cannot be used and ConfigError for its settings.
     Nothing is sent yet.
     """
+    check_backend_tables(settings)
     contexts: dict[str, BackendContext] = {}
 
     def context(backend: str) -> BackendContext:
         if backend not in contexts:
+            variables = settings.origins.get(backend)
             where = f"{settings.source}: backends.{backend}"
+            where += f" (with {variables})" if variables else ""
             table = Table(settings.backends.get(backend, {}), where)
             contexts[backend] = BackendContext(table, environ, own_checks)
         return contexts[backend]

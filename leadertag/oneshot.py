@@ -24,7 +24,7 @@ from leadertag.election.policy import check_one_shot
 from leadertag.election.signals import aside
 from leadertag.election.standing import Standing
 from leadertag.election.states import State
-from leadertag.errors import BackendError, BackendUnavailable
+from leadertag.errors import BackendError, BackendUnavailable, ConfigError
 from leadertag.hooks.runner import HookRunner, WorkerPool
 from leadertag.model import Instance, Role
 from leadertag.providers import SelfRegistered
@@ -58,12 +58,13 @@ def check(
     ``interval`` (seconds) is how often it is run, ``timeout`` how long it may wait for the
     election to settle, ``own_checks`` the ids of the checks that run it.
     """
-    check_one_shot(election, interval=interval, timeout=timeout)
     providers = open_providers(settings, own_checks=own_checks, environ=os.environ)
     pool = WorkerPool(1)
     hooks = HookRunner(election.name, election.hooks, pool)
     try:
-        run = OneShot(election, providers, hooks, SystemClock(), settings.state_dir, timeout)
+        run = OneShot(
+            election, providers, hooks, SystemClock(), settings.state_dir, interval, timeout
+        )
         return run.run()
     finally:
         hooks.close()
@@ -76,9 +77,10 @@ class OneShot:
 
     def __init__(
         self, election: ElectionSettings, providers: Providers, hooks: HookRunner, clock: Clock,
-        state_dir: str, timeout: float,
+        state_dir: str, interval: float, timeout: float,
     ) -> None:  # fmt: skip
         self._election = election
+        self._interval, self._timeout = interval, timeout
         self._providers = providers
         self._clock = clock
         self._state_dir = state_dir
@@ -109,6 +111,12 @@ class OneShot:
             if self._clock.now() >= self._until:
                 return CheckResult(1, "not settled: another run of check is under way")
             time.sleep(REFRESH)
+        try:
+            # Only now: a daemon's lease may be shorter than a run's could be.
+            check_one_shot(self._election, interval=self._interval, timeout=self._timeout)
+        except ConfigError:
+            self._file.give_back()
+            raise
         try:
             return self._step(instance)
         finally:

@@ -114,6 +114,14 @@ class LockProvider(Provider):
         Raises LeaseLost when the session is gone; the next :meth:`open` makes a new one.
         """
 
+    def session_expiry(self, ttl: float) -> float:
+        """Return the seconds within which the locks of a vanished process are freed.
+
+        ``ttl`` is what :meth:`open` is given. A backend that rounds it up, or waits longer
+        than it, says so here: ``explain`` reckons with it. No I/O.
+        """
+        return ttl
+
     @abstractmethod
     def end(self) -> None:
         """End the session for good, when no lock hangs on it any more."""

@@ -96,15 +96,27 @@ def own_id(election: ElectionSettings) -> str:
 
 def pick(snapshot: Mapping[str, Instance], election: ElectionSettings) -> Instance | None:
     """Return the election's own instance out of those of this node."""
+    found = _own(snapshot, election)
+    return found[0] if len(found) == 1 else None
+
+
+def why_none(snapshot: Mapping[str, Instance], election: ElectionSettings) -> str:
+    """Return why :func:`pick` finds none, for people."""
+    found = _own(snapshot, election)
+    if found:
+        ids = ", ".join(sorted(instance.id for instance in found))
+        return (
+            f"service {election.service!r} has several instances here ({ids}): "
+            "name one with service_id"
+        )
     wanted = own_id(election)
-    found = [
+    what = f"instance {wanted!r} of service" if wanted else "service"
+    return f"{what} {election.service!r} is not registered here"
+
+
+def _own(snapshot: Mapping[str, Instance], election: ElectionSettings) -> list[Instance]:
+    wanted = own_id(election)
+    return [
         instance for instance in snapshot.values()
         if instance.service == election.service and wanted in ("", instance.id)
     ]  # fmt: skip
-    if len(found) > 1:
-        log.error(
-            "%s: service %r has several instances here (%s): name one with service_id",
-            election.name, election.service, ", ".join(sorted(i.id for i in found)),
-        )  # fmt: skip
-        return None
-    return found[0] if found else None

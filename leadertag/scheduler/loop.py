@@ -18,7 +18,7 @@ from leadertag.errors import ConfigError
 from leadertag.hooks.runner import HookRunner
 from leadertag.model import Instance, LockView
 from leadertag.scheduler.clock import Clock
-from leadertag.scheduler.intake import Intake, own_id, pick
+from leadertag.scheduler.intake import Intake, own_id, pick, why_none
 from leadertag.scheduler.keeper import Keeper
 from leadertag.scheduler.member import Hold, Member, make_policy
 
@@ -189,7 +189,10 @@ class Scheduler:
     def _try_to_admit(self, member: Member) -> None:
         """Begin with a member once its instance is known and no other process speaks for it."""
         instance = pick(self._instances, member.election)
-        if instance is None or member.admitted or self._stopping:
+        if member.admitted or self._stopping:
+            return
+        if instance is None:
+            member.wait_for(why_none(self._instances, member.election))
             return
         memory = member.admit(instance, self._settings.state_dir, {"socket": self._socket})
         now = self._clock.now()

@@ -87,7 +87,7 @@ class Member:
         self._probe: ProbeWatcher | None = None
         self._hook_running = 0
         self._cancelled = 0
-        self._told_busy = False
+        self._waits_for = ""
         self._retired: list[HookRunner] = []
         """Runners from before a reload: a hook of theirs may still be running."""
 
@@ -100,15 +100,18 @@ class Member:
         """
         file = MemberFile(state_dir, self.election.key, instance.member, self._clock)
         if not file.take(holder):
-            if not self._told_busy:
-                log.warning("%s: another process speaks for %s; waiting for it to end",
-                            self.election.name, instance.member)  # fmt: skip
-            self._told_busy = True
+            self.wait_for(f"another process speaks for {instance.member}")
             return None
         self._file, self.admitted = file, True
         memory = file.load()
         self.standing = begin(self.policy, self._clock.now(), memory)
         return memory
+
+    def wait_for(self, why: str) -> None:
+        """Tell, once, why this member cannot take part yet."""
+        if why != self._waits_for:
+            log.warning("%s: %s; waiting for that to change", self.election.name, why)
+        self._waits_for = why
 
     def start_probe(self, instance: Instance) -> None:
         """Watch the service with a hook's probe, if one is configured."""
@@ -250,6 +253,7 @@ class Member:
     def describe(self) -> dict[str, Any]:
         """Return what the control socket tells."""
         s = self.standing
+        doing = s.reason or (aside(s) if s.state is State.WATCHING else "")
         return {
             "name": self.election.name,
             "state": str(s.state),
@@ -257,7 +261,7 @@ class Member:
             "term": s.leader.term if s.leader else s.term,
             "leader": s.leader.member if s.leader else None,
             "settled": settled(s),
-            "reason": s.reason or (aside(s) if s.state is State.WATCHING else ""),
+            "reason": doing if self.admitted else self._waits_for,
         }
 
 
