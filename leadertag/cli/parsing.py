@@ -33,7 +33,6 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Raise ConfigError in the words of the one who typed it."""
         verb = self.prog.partition(" ")[2]
-        # A secret that was mistyped onto the command line is not ours to repeat at length.
         short = message.removeprefix("argument ")
         raise ConfigError(f"{verb}: {short}" if verb else short)
 
@@ -107,8 +106,8 @@ def parse(
     words: Sequence[str], verbs: Mapping[str, str], args: argparse.Namespace
 ) -> Callable[[], int]:
     """Return what the command line asks to be done."""
-    top = Parser("leadertag", "Keeps exactly one healthy instance of a service marked as its leader.",
-                 _list(verbs))  # fmt: skip
+    about = "Keeps exactly one healthy instance of a service marked as its leader."
+    top = Parser("leadertag", about, _list(verbs))
     top.add_argument("--version", action="store_true", help="print the version")
     add_global_options(top)
     top.add_argument("verb", nargs="?", metavar="VERB")

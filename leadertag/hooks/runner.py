@@ -209,7 +209,7 @@ class _Hook:
             known = sorted(self.loaded.events)
             raise ConfigError(
                 f"{settings.where}: events: the hook {settings.use!r} does not handle "
-                f"{event.value!r}{did_you_mean(event, known)} (it handles {', '.join(known)})"
+                f"{event.value!r}{did_you_mean(event.value, known)} (it handles {', '.join(known)})"
             )
         self.events = settings.events
 

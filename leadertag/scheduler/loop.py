@@ -63,6 +63,8 @@ class Scheduler:
         """By token: a member that leaves may have the name of one that comes."""
         self._views: dict[str, LockView] = {}
         self._instances: Mapping[str, Instance] = {}
+        self._services: dict[str, tuple[Instance, ...]] = {}
+        """All instances of a service, by election, where they are watched."""
         self._due: list[tuple[float, str]] = []
         self._stopping = False
         self._stop_by = 0.0
@@ -205,6 +207,8 @@ class Scheduler:
         view = self._views.get(member.election.key)
         if view is not None:
             self._take(member, ev.LockSeen(now, view))
+        if (service := self._services.get(member.election.name)) is not None:
+            self._take(member, ev.MembersSeen(now, service))
         self._take(member, ev.InstanceSeen(now, instance))
         member.start_probe(instance)
 
@@ -272,6 +276,7 @@ class Scheduler:
                 self._take(member, ev.InstanceSeen(self._clock.now(), instance))
 
     def _see_members(self, name: str, members: tuple[Instance, ...]) -> None:
+        self._services[name] = members
         for member in list(self._members.values()):
             if member.election.name == name:
                 self._take(member, ev.MembersSeen(self._clock.now(), members))
