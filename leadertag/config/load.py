@@ -9,6 +9,7 @@ that is to be changed.
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -132,10 +133,14 @@ def default_state_dir(environ: Mapping[str, str]) -> str:
         return _SYSTEM_STATE
     state = environ.get("XDG_STATE_HOME", "")
     # The XDG specification wants a relative path ignored.
-    if not os.path.isabs(state):
-        home = environ.get("HOME") or os.path.expanduser("~")
-        state = os.path.join(home, ".local", "state")
-    return os.path.join(state, "leadertag")
+    if os.path.isabs(state):
+        return os.path.join(state, "leadertag")
+    home = environ.get("HOME") or os.path.expanduser("~")
+    if os.path.isdir(home) and os.access(home, os.W_OK):
+        return os.path.join(home, ".local", "state", "leadertag")
+    # Users of services (consul, which runs health checks) often have no home. State need
+    # not outlive the boot; whose directory it is, is checked where it is used.
+    return os.path.join(tempfile.gettempdir(), f"leadertag-{os.geteuid()}")
 
 
 # -- backends --------------------------------------------------------------------------------

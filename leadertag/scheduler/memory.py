@@ -55,6 +55,7 @@ class MemberFile:
         """
         try:
             self._dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._check_owner()
             self._fd = os.open(self._lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise ConfigError(
@@ -68,6 +69,15 @@ class MemberFile:
         os.ftruncate(self._fd, 0)
         os.pwrite(self._fd, json.dumps({"pid": os.getpid(), **holder}).encode(), 0)
         return True
+
+    def _check_owner(self) -> None:
+        """Refuse a directory in which somebody else could write what is believed here."""
+        status = self._dir.stat()
+        if status.st_uid not in (os.geteuid(), 0) or status.st_mode & 0o022:
+            raise ConfigError(
+                f"state_dir {self._dir}: others can write there; it must belong to this user "
+                "alone (mode 0700)"
+            )
 
     def holder(self) -> dict[str, Any]:
         """Return what the present holder says of itself."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -285,13 +286,16 @@ def test_a_relative_state_directory_is_refused(
     ("user", "environ", "path"),
     [
         (0, {"HOME": "/h"}, "/var/lib/leadertag"),
-        (7, {"HOME": "/h"}, "/h/.local/state/leadertag"),
+        (7, {"HOME": "HOME"}, "HOME/.local/state/leadertag"),
+        (7, {"HOME": "/nonexistent"}, "TEMP/leadertag-7"),
         (7, {"HOME": "/h", "XDG_STATE_HOME": "/s"}, "/s/leadertag"),
-        (7, {"HOME": "/h", "XDG_STATE_HOME": "s"}, "/h/.local/state/leadertag"),
+        (7, {"HOME": "HOME", "XDG_STATE_HOME": "s"}, "HOME/.local/state/leadertag"),
     ],
 )
 def test_the_default_state_directory(
-    user: int, environ: dict[str, str], path: str, monkeypatch: pytest.MonkeyPatch
+    user: int, environ: dict[str, str], path: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: user)
+    environ = {key: value.replace("HOME", str(tmp_path)) for key, value in environ.items()}
+    path = path.replace("HOME", str(tmp_path)).replace("TEMP", tempfile.gettempdir())
     assert default_state_dir(environ) == path

@@ -128,3 +128,9 @@ def test_unusable_state_dir_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match=r"state_dir .*file.*--state-dir"):
         MemberFile(str(tmp_path / "file"), "k", "m", Boot()).take({})
+
+
+def test_a_state_dir_that_others_can_write_is_refused(tmp_path: Path) -> None:
+    tmp_path.chmod(0o777)
+    with pytest.raises(ConfigError, match="others can write there"):
+        member(tmp_path).take({})

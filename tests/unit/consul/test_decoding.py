@@ -1,0 +1,97 @@
+"""What Consul answers, made into the words of the model."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import pytest
+
+from leadertag.model import Check, Gate, Health, LockView, Phase, QueryDefinition, Record
+from leadertag_consul.backend import Node
+from leadertag_consul.gates import is_gate, latch
+from leadertag_consul.instances import bearing_on, check_of, instance_of
+from leadertag_consul.kv import entry_of, operation, view_of
+from leadertag_consul.query import _definition
+
+RECORD = Record("n1/redis", "redis", "n1", "10.0.0.1", 6379, Phase.LEADING, term=7, lease=3.0)
+NODE = Node("n1", "10.0.0.1")
+
+
+def pair(value: bytes | None, **fields: Any) -> dict[str, Any]:
+    coded = None if value is None else base64.b64encode(value).decode()
+    return {"Key": "k", "Value": coded, "ModifyIndex": 9, "Flags": 0, **fields}
+
+
+@pytest.mark.parametrize(
+    ("raw", "view"),
+    [
+        (pair(RECORD.encode(), Session="s"), LockView("k", 9, "s", RECORD)),
+        (pair(RECORD.encode()), LockView("k", 9, "", RECORD)),
+        (pair(None), LockView("k", 9)),
+        (pair(b""), LockView("k", 9)),
+        (pair(b"\xff\x00"), LockView("k", 9, foreign=True)),
+        (pair(b'{"leadertag": 2}', Session="s"), LockView("k", 9, "s", foreign=True)),
+        (pair(b"null"), LockView("k", 9, foreign=True)),
+    ],
+)
+def test_a_lock_of_a_key(raw: dict[str, Any], view: LockView) -> None:
+    assert view_of("k", entry_of(raw)) == view
+
+
+def test_an_operation_carries_a_value_only_where_there_is_one() -> None:
+    assert operation("check-index", "k", Index=3) == {
+        "KV": {"Verb": "check-index", "Key": "k", "Index": 3}
+    }
+    assert operation("lock", "k", value=b"x", Session="s")["KV"]["Value"] == "eA=="
+
+
+def raw_check(check_id: str, status: str = "passing", output: str = "", service: str = "") -> Any:
+    return {"CheckID": check_id, "Status": status, "Output": output, "ServiceID": service}
+
+
+@pytest.mark.parametrize(
+    ("raw", "check"),
+    [
+        (raw_check("a"), Check("a", Health.PASSING)),
+        (raw_check("a", "warning"), Check("a", Health.WARNING)),
+        (raw_check("a", "critical"), Check("a", Health.CRITICAL)),
+        (raw_check("a", "surprising"), Check("a", Health.UNKNOWN)),
+        (raw_check("leadertag:x:7"), Check("leadertag:x:7", Health.PASSING, own=True)),
+        (raw_check("mine"), Check("mine", Health.PASSING, own=True)),
+        (raw_check("a", output="leadertag: follower"), Check("a", Health.PASSING, own=True)),
+        (raw_check("a", output="ok; leadertag: x"), Check("a", Health.PASSING)),
+        (raw_check("leadertag"), Check("leadertag", Health.PASSING)),
+    ],
+)
+def test_checks(raw: Any, check: Check) -> None:
+    assert check_of(raw, {"mine"}) == check
+
+
+def test_an_instance_takes_the_nodes_address_and_the_highest_gate() -> None:
+    service = {"ID": "r1", "Service": "redis", "Tags": None, "Address": "", "Port": 0, "Meta": None}
+    checks = [raw_check("leadertag:x:9"), raw_check("leadertag:x:10"), raw_check("serfHealth")]
+    found = instance_of(NODE, service, checks, ())
+    assert (found.address, found.port, found.tags, dict(found.meta)) == ("10.0.0.1", 0, (), {})
+    assert found.gate == 10
+    assert [check.id for check in found.checks] == sorted(check.id for check in found.checks)
+
+
+def test_checks_of_the_node_bear_on_every_service() -> None:
+    checks = [raw_check("a", service="r1"), raw_check("b", service="r2"), raw_check("serfHealth")]
+    assert [raw["CheckID"] for raw in bearing_on("r1", checks)] == ["a", "serfHealth"]
+
+
+def test_a_latch_is_part_of_a_gate_but_no_term() -> None:
+    gate = Gate("redis:odd", 7)
+    assert is_gate(gate.id)
+    assert is_gate(latch(gate))
+    assert Gate.term_of(latch(gate)) is None
+    assert not is_gate("leadertag:check")
+    assert not is_gate("leadertag:alive:leadertag-n1")
+    assert not is_gate("service:redis:7")
+
+
+def test_a_query_with_nothing_set() -> None:
+    found = {"Name": "q", "Service": {"Service": "redis", "Tags": None, "Failover": None}}
+    assert _definition(found) == QueryDefinition("q", "redis", (), only_passing=False)
