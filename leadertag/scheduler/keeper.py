@@ -1,8 +1,8 @@
 """What keeps a process's locks: its session, confirmations, heartbeat.
 
-Two threads, whatever the number of elections. One confirms all leases together; the
-other keeps the session alive and feeds the gates, apart from the first, so that a
-confirmation that hangs does not close a gate whose lease still runs.
+A constant number of threads, whatever the number of elections. All leases are confirmed
+together; a confirmation that hangs does not keep the next one from being sent on time,
+and apart from them the session is kept alive and the gates are fed.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 
 from leadertag.backends import Providers
 from leadertag.election import events as ev
@@ -18,6 +19,8 @@ from leadertag.model import Lease
 from leadertag.scheduler.clock import Clock
 
 log = logging.getLogger(__name__)
+CONFIRMERS = 3
+"""Confirmations under way at once: one lost packet must not cost a leadership."""
 Post = Callable[[str, ev.Event], None]
 """Hands an event to one election by name; ``""`` means all of them."""
 
@@ -41,6 +44,8 @@ class Keeper:
         self.session = ""
         self._hint: str | None = None
         self._threads: list[threading.Thread] = []
+        self._confirmers = ThreadPoolExecutor(CONFIRMERS, thread_name_prefix="confirm")
+        self._free = threading.Semaphore(CONFIRMERS)
         self.alive: Callable[[], bool] = lambda: True
 
     # -- called by the loop -----------------------------------------------------------
@@ -71,6 +76,7 @@ class Keeper:
         self._wake.set()
         for thread in self._threads:
             thread.join(timeout=5.0)
+        self._confirmers.shutdown(wait=False, cancel_futures=True)
         if end_session and self.session:
             try:
                 self._providers.lock.end()
@@ -82,8 +88,8 @@ class Keeper:
     def _confirm_all(self) -> None:
         while not self._stop.is_set():
             leases = self._leases
-            if leases:
-                self._confirm(leases)
+            if leases and self._free.acquire(blocking=False):
+                self._confirmers.submit(self._confirm, leases)
             self._stop.wait(self._every if leases else min(self._every, 0.2))
 
     def _confirm(self, leases: Mapping[str, Lease]) -> None:
@@ -94,6 +100,8 @@ class Keeper:
             # No answer is no news: the machine counts the time since the last one.
             log.warning("cannot confirm: %s", error)
             return
+        finally:
+            self._free.release()
         now = self._clock.now()
         for name, lease in leases.items():
             self._post(name, ev.Confirmed(now, sent_at, lease, lease.key in held))

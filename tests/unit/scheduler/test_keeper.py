@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import threading
 from collections.abc import Iterator
 from typing import Any
 from unittest.mock import MagicMock
@@ -87,6 +88,21 @@ def test_no_answer_is_no_confirmation(world: World) -> None:
     for _ in range(3):
         asked.get(timeout=10)
     assert world.events.empty()
+
+
+def test_a_confirmation_that_hangs_does_not_hold_up_the_next(world: World) -> None:
+    hang = threading.Event()
+    first = threading.Semaphore(1)
+
+    def once(_: Any) -> frozenset[str]:
+        if first.acquire(blocking=False):
+            hang.wait(10)
+        return frozenset({LEASE.key})
+
+    world.providers.lock.confirm.side_effect = once
+    world.keeper.keep({"redis#1": LEASE}, 0.01, gated=False)
+    assert world.next(ev.Confirmed)[1].held
+    hang.set()
 
 
 def test_gates_are_fed_while_something_is_held(world: World) -> None:
