@@ -19,6 +19,8 @@ from leadertag.model import Lease
 from leadertag.scheduler.clock import Clock
 
 log = logging.getLogger(__name__)
+OPEN_AGAIN = 0.5
+"""Seconds between two tries to open a session."""
 CONFIRMERS = 3
 """Confirmations under way at once: one lost packet must not cost a leadership."""
 Post = Callable[[str, ev.Event], None]
@@ -51,8 +53,10 @@ class Keeper:
     # -- called by the loop -----------------------------------------------------------
 
     def start(self) -> None:
-        """Start the two threads."""
-        for name, work in (("confirm", self._confirm_all), ("heart", self._beat)):
+        """Start the threads."""
+        works = (("confirm", self._confirm_all), ("session", self._keep_session),
+                 ("heart", self._beat))  # fmt: skip
+        for name, work in works:
             thread = threading.Thread(target=work, name=name, daemon=True)
             thread.start()
             self._threads.append(thread)
@@ -65,10 +69,7 @@ class Keeper:
 
     def keep(self, leases: Mapping[str, Lease], every: float, gated: bool) -> None:
         """Confirm these leases, by election, every so many seconds; feed gates or not."""
-        fresh = set(leases) - set(self._leases)
         self._leases, self._every, self._gated = dict(leases), every, gated
-        if fresh:
-            self._wake.set()
 
     def stop(self, *, end_session: bool) -> None:
         """Stop; with ``end_session`` the backend forgets this process."""
@@ -106,23 +107,24 @@ class Keeper:
         for name, lease in leases.items():
             self._post(name, ev.Confirmed(now, sent_at, lease, lease.key in held))
 
-    # -- the heart -----------------------------------------------------------------------
+    # -- session and heart ------------------------------------------------------------------
 
-    def _beat(self) -> None:
-        step = min(self._providers.registry.gate_life / 4, self._ttl / 3)
-        kept_at = fed = -1e9
+    def _keep_session(self) -> None:
+        step = self._ttl / 3
         while not self._stop.is_set():
             self._wake.clear()
-            now = self._clock.now()
-            if self._hint is not None and not self.session:
-                self._open()
-            elif self.session and now - kept_at >= self._ttl / 3:
-                kept_at = now
+            if self.session:
                 self._keep_alive()
-            if self._gated and self.alive() and self._clock.now() - fed >= step * 0.9:
-                fed = self._clock.now()
-                self._feed(fed)
-            self._wake.wait(step)
+            elif self._hint is not None:
+                self._open()
+            self._wake.wait(step if self.session else min(step, OPEN_AGAIN))
+
+    def _beat(self) -> None:
+        # An eighth: a beat or two may be lost or late before a gate closes.
+        step = self._providers.registry.gate_life / 8
+        while not self._stop.wait(step):
+            if self._gated and self.alive():
+                self._feed(self._clock.now())
 
     def _open(self) -> None:
         try:

@@ -253,7 +253,8 @@ class Member:
     def describe(self) -> dict[str, Any]:
         """Return what the control socket tells."""
         s = self.standing
-        doing = s.reason or (aside(s) if s.state is State.WATCHING else "")
+        # What led back to watching is history; what fails there is not.
+        doing = aside(s) if s.state is State.WATCHING and not s.failures else s.reason
         return {
             "name": self.election.name,
             "state": str(s.state),
@@ -266,11 +267,17 @@ class Member:
 
 
 def settled(s: Standing) -> bool:
-    """Whether everything is as it should be: leading, or following a published leader."""
+    """Whether everything is as it should be: leading, or following a published leader.
+
+    In a rolling change the leader may be one that the predecessor made.
+    """
     if s.state is State.LEADING:
         return not s.tags_wrong_for_leader
-    if s.state is not State.WATCHING or s.leader is None or s.instance is None:
+    if s.state is not State.WATCHING or s.instance is None or s.own_lock:
         return False
     tags = s.instance.tags
-    tagged = s.policy.election.follower_tag in tags and s.policy.election.leader_tag not in tags
-    return tagged and s.followed == s.leader.term and not s.own_lock
+    if s.policy.election.follower_tag not in tags or s.policy.election.leader_tag in tags:
+        return False
+    if s.leader is None:
+        return s.foreign_leader is not None
+    return s.followed == s.leader.term

@@ -134,6 +134,10 @@ class ConsulAgent:
         """Sets the services of the configuration file; they count after `reload`."""
         self._write("services.json", {"services": list(services)})
 
+    def write_checks(self, checks: Sequence[Config]) -> None:
+        """Sets the checks of the configuration file; they count after `reload`."""
+        self._write("checks.json", {"checks": list(checks)})
+
     def dns(self, name: str, type_: str = "A") -> list[dns.DnsRecord]:
         """What the agent's DNS answers for A or SRV; [] for an unknown name."""
         return dns.query(self.ip, DNS_PORT, name, type_)

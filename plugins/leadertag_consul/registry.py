@@ -1,0 +1,261 @@
+"""The registry: the agent's registrations, and the catalog's view of them.
+
+The agent's registration is the truth that others get to see; so tags are written there
+and nowhere else, and read back from the catalog before they count as published.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Self
+
+from leadertag.errors import Ambiguous, BackendUnavailable, LeaseLost, NotRegistered
+from leadertag.model import Characteristic, Gate, Instance, Lease, TagChange
+from leadertag.providers import BackendContext, RegistryProvider, Watch
+from leadertag_consul.backend import Backend
+from leadertag_consul.blocking import BlockingRead
+from leadertag_consul.client import TXN_LIMIT
+from leadertag_consul.gates import GATE_LIFE, Gates, latch
+from leadertag_consul.instances import bearing_on, check_of, instance_of, instances_of
+from leadertag_consul.kv import operation
+from leadertag_consul.watches import MembersWatch, NodeView, NodeWatch
+
+_NOT_ACCEPTED = ("ContentHash", "CreateIndex", "ModifyIndex", "Datacenter")
+"""Fields that the agent answers and does not take back."""
+
+
+class ConsulRegistry(RegistryProvider):
+    """Services and checks of Consul's agents."""
+
+    characteristics: ClassVar[frozenset[Characteristic]] = frozenset(
+        {
+            Characteristic.CROSS_HOST,
+            Characteristic.NATIVE_WATCH,
+            Characteristic.SERVER_SIDE_EXPIRY,
+            Characteristic.HEALTH,
+        }
+    )
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+        self._client = backend.client
+        self._gates = Gates(backend)
+        self._writing = threading.Lock()
+
+    @classmethod
+    def create(cls, context: BackendContext) -> Self:
+        """Make it from the backend's settings; ConfigError for a wrong one. No I/O."""
+        return cls(Backend.of(context))
+
+    def close(self) -> None:
+        """Close the idle connections."""
+        self._client.close()
+
+    @property
+    def node(self) -> str:
+        """The agent's node name."""
+        return self._backend.node.name
+
+    # -- reading -----------------------------------------------------------------------
+
+    def local(self, service: str, instance_id: str = "") -> Instance:
+        """Return this agent's instance of the service.
+
+        Registration and service checks come from the agent, which knows them first; the
+        node's checks from the catalog too, because ``serfHealth`` exists only there.
+        """
+        services = self._client.get("/v1/agent/services").data or {}
+        mine = {k: raw for k, raw in services.items() if raw["Service"] == service}
+        if instance_id and instance_id not in mine:
+            self._probe(instance_id)
+            raise NotRegistered(
+                f"no instance {instance_id!r} of service {service!r} on node {self.node}"
+                + (f" (there: {', '.join(sorted(mine))})" if mine else "")
+            )
+        if not mine:
+            self._probe(service)
+            raise NotRegistered(f"no instance of service {service!r} on node {self.node}")
+        if not instance_id and len(mine) > 1:
+            raise Ambiguous(
+                f"several instances of service {service!r} on node {self.node}: "
+                f"{', '.join(sorted(mine))}: set service_id to one of them"
+            )
+        found = mine[instance_id or next(iter(mine))]
+        checks = self._local_checks(str(found["ID"]))
+        return instance_of(self._backend.node, found, checks, self._backend.own_checks)
+
+    def _local_checks(self, instance_id: str) -> list[Mapping[str, Any]]:
+        known = self._client.get("/v1/agent/checks").data or {}
+        checks = bearing_on(instance_id, known.values())
+        of_node = self._client.get(f"/v1/health/node/{self.node}").data or ()
+        ids = {raw["CheckID"] for raw in checks}
+        return checks + [
+            raw for raw in of_node if not raw["ServiceID"] and raw["CheckID"] not in ids
+        ]
+
+    def _probe(self, instance_id: str) -> bool:
+        """Ask for one service by id: PermissionDenied where lists just leave it out."""
+        return self._client.get(f"/v1/agent/service/{instance_id}").found
+
+    def members(self, service: str) -> tuple[Instance, ...]:
+        """Return all instances everywhere, from the catalog, linearizably."""
+        answer = self._client.get(f"/v1/health/service/{service}", {"consistent": ""})
+        return instances_of(answer.data, self._backend.own_checks)
+
+    # -- tagging -------------------------------------------------------------------------
+
+    def tag(
+        self, instance_id: str, change: TagChange, *, gate: Gate | None = None, timeout: float
+    ) -> None:
+        """Change the role tags in the agent's registration, and wait for the catalog.
+
+        With ``gate``, its two checks are registered in the same body, so that tag and
+        closed gate arrive in the catalog at the same index. The request's token becomes
+        the one that the agent synchronizes the service with, in place of one from the
+        service's own definition: it needs ``service:write`` for the service's name.
+        """
+        deadline = time.monotonic() + timeout
+        with self._writing:
+            found = self._registration(instance_id)
+            tags = tuple(found.get("Tags") or ())
+            wanted = change.apply(tags)
+            if wanted != tags or (gate is not None and not self._closed(instance_id, gate)):
+                self._write(found, wanted, gate)
+        self._read_back(str(found["Service"]), instance_id, change, gate, deadline)
+
+    def _registration(self, instance_id: str) -> Mapping[str, Any]:
+        answer = self._client.get(f"/v1/agent/service/{instance_id}")
+        if not answer.found:
+            raise NotRegistered(f"no instance {instance_id!r} on node {self.node}")
+        found: Mapping[str, Any] = answer.data
+        return found
+
+    def _closed(self, instance_id: str, gate: Gate) -> bool:
+        checks = self._gates.checks_of(instance_id)
+        return gate.id in checks and latch(gate) in checks
+
+    def _write(self, found: Mapping[str, Any], tags: tuple[str, ...], gate: Gate | None) -> None:
+        body = {key: value for key, value in found.items() if key not in _NOT_ACCEPTED}
+        body["Name"] = body.pop("Service")
+        body["Tags"] = list(tags)
+        if gate is not None:
+            # Checks that are not in the body stay as they are, with their state.
+            body["Checks"] = self._gates.definitions(gate)
+        self._client.put("/v1/agent/service/register", body)
+
+    def _read_back(
+        self, service: str, instance_id: str, change: TagChange, gate: Gate | None, deadline: float
+    ) -> None:
+        index, seen = 0, False
+        while True:
+            left = deadline - time.monotonic()
+            params: dict[str, object] = {}
+            if index:
+                params = {"index": index, "wait": f"{max(1, int(left * 1000))}ms"}
+            answer = self._client.get(f"/v1/health/service/{service}", params)
+            own = [
+                instance
+                for instance in instances_of(answer.data, ())
+                if (instance.node, instance.id) == (self.node, instance_id)
+            ]
+            if any(_shows(instance, change, gate) for instance in own):
+                return
+            index, seen = (answer.index if answer.index >= index else 0), bool(own)
+            if deadline - time.monotonic() <= 0:
+                what = "the tags of" if seen else "anything of"
+                reader = "" if seen else ', or the token lacks node_prefix "" read'
+                raise BackendUnavailable(
+                    f"the catalog does not show {what} {instance_id} yet: the agent at "
+                    f"{self._backend.settings.address} did not get through to a server{reader}"
+                )
+
+    # -- the gate ------------------------------------------------------------------------
+
+    def open_gate(self, instance_id: str, gate: Gate) -> None:
+        """Let the gate follow the heartbeat of this process."""
+        self._gates.open(instance_id, gate)
+
+    def close_gate(self, instance_id: str, gate: Gate) -> None:
+        """Close the gate of a local instance; it stays registered."""
+        self._gates.close(instance_id, gate)
+
+    def remove_gates(self, instance_id: str, *, keep: Gate | None = None) -> None:
+        """Remove every gate of a local instance but ``keep``."""
+        self._gates.remove(instance_id, keep)
+
+    def heartbeat(self) -> None:
+        """Feed the check that all gates of this process follow."""
+        self._gates.heartbeat()
+
+    @property
+    def gate_life(self) -> float:
+        """Seconds after the last heartbeat within which an open gate is closed for sure."""
+        return GATE_LIFE
+
+    def shut_out(self, other: Instance, lease: Lease) -> None:
+        """Set leadertag's own checks of another member critical in the catalog.
+
+        In one transaction with the proof that the lock is held, and with each check's
+        index, so that its agent's newer report is not overwritten. Its Service is never
+        touched. An instance without such a check cannot be shut out: nothing is done.
+        The agent there repeats what it knows at its next full synchronization; until
+        then (up to a minute) the catalog keeps the answer that is safe.
+        """
+        for _ in range(_RACES):
+            checks = self._own_checks(other)
+            if not checks:
+                return
+            key = f"{self._backend.settings.prefix}/locks/{lease.key}"
+            proof = [
+                operation("check-session", key, Session=lease.session),
+                operation("check-index", key, Index=lease.index),
+            ]
+            outcome = self._client.txn([*proof, *map(_critical, checks[: TXN_LIMIT - 2])])
+            if outcome.committed:
+                return
+            if min(outcome.failures) < len(proof):
+                raise LeaseLost(f"lock {lease.key} is not held any more: {outcome.reasons}")
+        raise BackendUnavailable(f"the checks of {other.member} change all the time")
+
+    def _own_checks(self, other: Instance) -> list[Mapping[str, Any]]:
+        """Return those of its own checks that are not critical yet."""
+        answer = self._client.get(f"/v1/health/checks/{other.service}", {"consistent": ""})
+        return [
+            raw
+            for raw in answer.data or ()
+            if (raw["Node"], raw["ServiceID"]) == (other.node, other.id)
+            and raw["Status"] != "critical"
+            and check_of(raw, self._backend.own_checks).own
+        ]
+
+    # -- watching ------------------------------------------------------------------------
+
+    def watch(self, instances: Sequence[tuple[str, str]]) -> Sequence[Watch]:
+        """Watch the own node: one watch for its services, one for its checks."""
+        view = NodeView(self._backend, frozenset(instances))
+        return [
+            NodeWatch(self._client, view, path) for path in (view.services_path, view.checks_path)
+        ]
+
+    def watch_members(self, service: str) -> Watch:
+        """Watch a whole service in the catalog."""
+        read = BlockingRead(self._client, f"/v1/health/service/{service}", {})
+        return MembersWatch(read, self._backend.own_checks)
+
+
+_RACES = 5  # the agent there may report meanwhile; more often than that is a fault
+
+
+def _shows(instance: Instance, change: TagChange, gate: Gate | None) -> bool:
+    if change.apply(instance.tags) != instance.tags:
+        return False
+    if gate is None:
+        return True
+    return {gate.id, latch(gate)} <= {check.id for check in instance.checks}
+
+
+def _critical(raw: Mapping[str, Any]) -> dict[str, Any]:
+    check = {**raw, "Status": "critical", "Output": "Shut out by the leader of a later term."}
+    return {"Check": {"Verb": "cas", "Check": check}}
