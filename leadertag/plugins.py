@@ -27,6 +27,7 @@ _DISTRIBUTION = "leadertag"
 # What of leadertag's own plugins needs an extra, and the modules that the extra brings.
 _EXTRAS: Mapping[str, frozenset[str]] = {
     "consul": frozenset({"consul", "requests"}),
+    "etcd": frozenset({"etcd3", "grpc"}),
     "redis": frozenset({"redis"}),
     "template": frozenset({"jinja2"}),
 }

@@ -1,0 +1,175 @@
+"""An instance with its tags, health and gates, as one value under one key.
+
+One key, so that whatever changes an instance compares one revision; and so that tag and
+gate are never seen apart.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+
+from leadertag.errors import LeaseLost, NotRegistered
+from leadertag.model import Check, Gate, Health, Instance, TagChange
+
+SERVICE_CHECK = "service"
+SHUT_OUT = "leadertag:shut-out"
+"""The id of leadertag's own check by which an instance without a gate is shut out."""
+
+
+@dataclass(frozen=True, slots=True)
+class GateState:
+    """A gate. ``opened`` by its member; ``shut`` by a later leader, which is final.
+
+    ``owner`` is the process whose heartbeat it follows.
+    """
+
+    id: str
+    election: str
+    term: int
+    opened: bool = False
+    shut: bool = False
+    owner: str = ""
+
+    def passes(self, beats: Collection[str]) -> bool:
+        """Whether it is open now, when those processes are alive."""
+        return self.opened and not self.shut and self.owner in beats
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """What stands in an instance's key."""
+
+    service: str
+    node: str
+    id: str
+    address: str
+    port: int
+    tags: tuple[str, ...] = ()
+    meta: Mapping[str, str] = field(default_factory=dict)
+    node_meta: Mapping[str, str] = field(default_factory=dict)
+    health: Health = Health.UNKNOWN
+    output: str = ""
+    gates: tuple[GateState, ...] = ()
+
+    # -- as bytes ----------------------------------------------------------------------
+
+    def encode(self) -> bytes:
+        """Return the JSON bytes kept in etcd."""
+        return json.dumps({"leadertag": 1, **asdict(self)}, separators=(",", ":")).encode()
+
+    @classmethod
+    def decode(cls, raw: bytes) -> Registration | None:
+        """Return the registration in ``raw``, ``None`` for anything that is not one of ours."""
+        try:
+            data = json.loads(raw)
+            if data["leadertag"] != 1:
+                return None
+            known = {one.name: data[one.name] for one in fields(cls)}  # a newer one may say more
+            known["tags"] = tuple(known["tags"])
+            known["health"] = Health(known["health"])
+            known["gates"] = tuple(
+                GateState(**{one.name: gate[one.name] for one in fields(GateState)})
+                for gate in known["gates"]
+            )
+            found = cls(**known)
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            return None
+        return found if found._is_typed() else None
+
+    def _is_typed(self) -> bool:
+        texts = (self.service, self.node, self.id, self.address, self.output, *self.tags)
+        return (
+            all(isinstance(text, str) for text in texts)
+            and isinstance(self.port, int)
+            and isinstance(self.meta, dict)
+            and isinstance(self.node_meta, dict)
+            and all(isinstance(gate.term, int) for gate in self.gates)
+        )
+
+    # -- as an instance ------------------------------------------------------------------
+
+    def instance(self, beats: Collection[str]) -> Instance:
+        """Return it as it stands, when those processes feed their gates."""
+        checks = [Check(SERVICE_CHECK, self.health)]
+        for gate in self.gates:
+            status = Health.PASSING if gate.passes(beats) else Health.CRITICAL
+            checks.append(Check(gate.id, status, own=True))
+        terms = [gate.term for gate in self.gates if gate.id != SHUT_OUT]
+        return Instance(
+            id=self.id,
+            node=self.node,
+            service=self.service,
+            address=self.address,
+            port=self.port,
+            tags=self.tags,
+            checks=tuple(checks),
+            gate=max(terms, default=None),
+            meta=dict(self.meta),
+        )
+
+    # -- changes ---------------------------------------------------------------------------
+
+    def described(self, instance: Instance, node_meta: Mapping[str, str]) -> Registration:
+        """Return it with another description; tags, health and gates stay."""
+        return replace(
+            self, service=instance.service, address=instance.address, port=instance.port,
+            meta=dict(instance.meta), node_meta=dict(node_meta),
+        )  # fmt: skip
+
+    def tagged(self, change: TagChange, gate: Gate | None) -> Registration:
+        """Return it with the tags changed, and with the gate, closed, if it had none.
+
+        A shut-out ends with the gate of a later term.
+        """
+        found = replace(self, tags=change.apply(self.tags))
+        if gate is None:
+            return found
+        gates = tuple(g for g in found.gates if g.id != SHUT_OUT or g.term >= gate.term)
+        if gate.id not in {present.id for present in gates}:
+            gates += (GateState(gate.id, gate.election, gate.term),)
+        return replace(found, gates=gates)
+
+    def opened(self, gate: Gate, owner: str) -> Registration:
+        """Return it with the gate open; LeaseLost when a later leader has shut it."""
+        present = self._gate(gate)
+        if present.shut:
+            raise LeaseLost(f"gate {gate.id!r}: was shut by the leader of a later term")
+        return self._with(replace(present, opened=True, owner=owner))
+
+    def closed(self, gate: Gate) -> Registration:
+        """Return it with the gate closed; NotRegistered when it has no such gate."""
+        return self._with(replace(self._gate(gate), opened=False))
+
+    def without_gates(self, keep: Gate | None) -> Registration:
+        """Return it without any gate but ``keep``."""
+        kept = keep.id if keep else None
+        return replace(self, gates=tuple(gate for gate in self.gates if gate.id == kept))
+
+    def shut_out(self, term: int) -> Registration:
+        """Return it with every gate shut, and with a critical check besides."""
+        gates = self.shut().gates
+        out = GateState(SHUT_OUT, "", term, shut=True)
+        return replace(self, gates=(*(gate for gate in gates if gate.id != SHUT_OUT), out))
+
+    def shut(self, election: str | None = None) -> Registration:
+        """Return it with its gates shut, or those of one election."""
+        return replace(
+            self,
+            gates=tuple(
+                replace(gate, shut=True) if election in (None, gate.election) else gate
+                for gate in self.gates
+            ),
+        )
+
+    def _gate(self, gate: Gate) -> GateState:
+        for present in self.gates:
+            if present.id == gate.id:
+                return present
+        raise NotRegistered(f"instance {self.id!r} has no gate {gate.id!r}")
+
+    def _with(self, changed: GateState) -> Registration:
+        return replace(
+            self, gates=tuple(changed if gate.id == changed.id else gate for gate in self.gates)
+        )
