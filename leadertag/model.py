@@ -151,14 +151,19 @@ class Record:
             data = json.loads(raw or b"null")
             if data["leadertag"] != 1:
                 return None
-            return cls(
+            record = cls(
                 phase=Phase(data["phase"]),
                 **{name: kind(_typed(data[name], kind)) for name, kind in _RECORD_FIELDS.items()},
             )
-        except (ValueError, KeyError, TypeError, RecursionError):
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
             return None
+        # What no leadertag writes was not written by one: nobody waits a year for it.
+        sane = 0 <= record.lease <= LONGEST_LEASE and 0 <= record.term < 2**63
+        return record if sane else None
 
 
+LONGEST_LEASE = 86400.0
+"""Seconds. The configuration allows no longer one."""
 _RECORD_FIELDS: dict[str, type] = {
     "member": str, "instance": str, "node": str, "address": str, "port": int, "term": int,
     "lease": float, "incarnation": int, "since": str, "reason": str,

@@ -242,8 +242,9 @@ class RegistryProvider(Provider):
     def watch(self, instances: Sequence[tuple[str, str]]) -> Sequence[Watch]:
         """Watch own instances, given as (service, id): a constant number of watches.
 
-        An empty id stands for all instances of that service on this node. Each snapshot maps instance ids to :class:`Instance`; an id that is missing
-        from it is not registered (any more).
+        An empty id stands for all instances of that service on this node. Each snapshot
+        maps instance ids to :class:`Instance`; an id that is missing from it is not
+        registered (any more).
         """
 
     @abstractmethod

@@ -51,17 +51,25 @@ def unique_name(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="session")
-def consul_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ConsulCluster]:
-    """One server and agents n1, n2, n3 for all tests of the session that break nothing.
-
-    No ACLs; script checks are allowed. Use `unique_name` for whatever is registered.
-    """
+def shared_consul(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ConsulCluster]:
+    """The one cluster of this test process: take `consul_servers`, which leaves it clean."""
     need("consul")
     from tests.tools.consul import ConsulCluster
 
     folder = tmp_path_factory.mktemp("consul")
     with ConsulCluster(folder, script_checks=True) as cluster:
         yield cluster
+
+
+@pytest.fixture
+def consul_servers(shared_consul: ConsulCluster) -> Iterator[ConsulCluster]:
+    """One server and the agents n1, n2, n3, shared with other tests: use unique names.
+
+    What a test leaves would write at any later moment - a session that expires, a check
+    that is not fed any more - while another test counts raft entries.
+    """
+    yield shared_consul
+    shared_consul.clear()
 
 
 @pytest.fixture

@@ -122,6 +122,7 @@ def check_conflicts(elections: Iterable[ElectionSettings]) -> None:
     by_key: dict[str, ElectionSettings] = {}
     by_query: dict[str, ElectionSettings] = {}
     by_tag: dict[tuple[str, str], ElectionSettings] = {}
+    by_instance: dict[str, list[ElectionSettings]] = {}
     for one in elections:
         other = by_key.setdefault(one.key.casefold(), one)
         if other is not one:
@@ -136,6 +137,13 @@ def check_conflicts(elections: Iterable[ElectionSettings]) -> None:
                 f"{one.where} and {other.name!r} share the query {one.query!r} for different "
                 "services: give each a query of its own"
             )
+        same = next((o for o in by_instance.get(one.service, ()) if _same_instance(o, one)), None)
+        if same is not None:
+            raise ConfigError(
+                f"{one.where} and {same.name!r} elect among the same instances of {one.service!r}: "
+                "a leader's gate is one for the whole instance; give each its own service_id"
+            )
+        by_instance.setdefault(one.service, []).append(one)
         for tag in (one.leader_tag, one.follower_tag):
             other = by_tag.setdefault((one.service, tag.casefold()), one)
             if other is not one:
@@ -143,3 +151,8 @@ def check_conflicts(elections: Iterable[ElectionSettings]) -> None:
                     f"{one.where} and {other.name!r} both set the tag {tag!r} on the service "
                     f"{one.service!r}: give them different leader and follower tags"
                 )
+
+
+def _same_instance(one: ElectionSettings, other: ElectionSettings) -> bool:
+    ids = [e.instance.id if e.instance else e.instance_id for e in (one, other)]
+    return "" in ids or ids[0] == ids[1]

@@ -32,16 +32,16 @@ class ControlSocket:
         self.path = path
         self._answer = answer
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        mask = os.umask(0o177)
         try:
             Path(path).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(path)  # what an earlier process left behind
-            self._socket.bind(path)
+            _remove_dead(Path(path).parent)
+            mask = os.umask(0o177)
+            try:
+                self._socket.bind(path)
+            finally:
+                os.umask(mask)
         except OSError as error:
             raise ConfigError(f"control socket {path}: {error.strerror or error}") from error
-        finally:
-            os.umask(mask)
         self._socket.listen(16)
         threading.Thread(target=self._serve, name="control", daemon=True).start()
 
@@ -63,9 +63,23 @@ class ControlSocket:
                 client.settimeout(TIMEOUT)
                 try:
                     question = json.loads(client.makefile("rb").readline(LONGEST))
-                    client.sendall(json.dumps(self._answer(question)).encode() + b"\n")
-                except (OSError, ValueError, TypeError, KeyError) as error:
+                    asked = question if isinstance(question, dict) else {}
+                    client.sendall(json.dumps(self._answer(asked)).encode() + b"\n")
+                except Exception as error:  # noqa: BLE001 - whatever is asked, the next one gets an answer
                     log.debug("a question was not understood: %s", error)
+
+
+def _remove_dead(folder: Path) -> None:
+    """Remove the sockets of daemons that were killed: nobody listens there any more."""
+    for path in folder.glob("*.sock"):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            probe.settimeout(TIMEOUT)
+            try:
+                probe.connect(str(path))
+            except ConnectionRefusedError:
+                path.unlink(missing_ok=True)
+            except OSError:
+                continue  # not ours to judge
 
 
 def ask(path: str, question: dict[str, Any]) -> dict[str, Any]:

@@ -57,9 +57,17 @@ class Keeper:
         works = (("confirm", self._confirm_all), ("session", self._keep_session),
                  ("heart", self._beat))  # fmt: skip
         for name, work in works:
-            thread = threading.Thread(target=work, name=name, daemon=True)
+            thread = threading.Thread(target=self._run_on, args=(name, work), daemon=True)
             thread.start()
             self._threads.append(thread)
+
+    def _run_on(self, name: str, work: Callable[[], None]) -> None:
+        while not self._stop.is_set():
+            try:
+                work()
+            except Exception:  # a bug of ours or of a provider's must not end the keeping
+                log.exception("%s failed in an unforeseen way", name)
+                self._stop.wait(OPEN_AGAIN)
 
     def open_with(self, hint: str) -> None:
         """Open the session, taking up that one if it still lives."""
@@ -100,6 +108,9 @@ class Keeper:
         except BackendError as error:
             # No answer is no news: the machine counts the time since the last one.
             log.warning("cannot confirm: %s", error)
+            return
+        except Exception:
+            log.exception("confirming failed in an unforeseen way")
             return
         finally:
             self._free.release()

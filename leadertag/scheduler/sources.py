@@ -24,7 +24,7 @@ class Source:
 
     def __init__(self, name: str) -> None:
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread = threading.Thread(target=self._run_on, name=name, daemon=True)
         self.name = name
 
     def start(self) -> None:
@@ -34,6 +34,15 @@ class Source:
     def stop(self) -> None:
         """Stop waiting; returns at once."""
         self._stop.set()
+
+    def _run_on(self) -> None:
+        """Never die of one surprise: an election that hears nothing is worse than a log line."""
+        while not self._stop.is_set():
+            try:
+                self._run()
+            except Exception:
+                log.exception("%s failed in an unforeseen way", self.name)
+                self._stop.wait(PAUSES[-1])
 
     def _run(self) -> None:
         raise NotImplementedError

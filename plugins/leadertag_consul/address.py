@@ -34,6 +34,8 @@ def parse(text: str, where: str, *, tls: bool = False) -> Address:
     ``tls`` asks for https whatever the address says, as Consul's client does for
     ``CONSUL_HTTP_SSL`` ("never revert to http if TLS was explicitly requested").
     """
+    if not text.isprintable() or " " in text:
+        raise ConfigError(f"{where}: {_shown(text)} is no address (write {_FORMS})")
     scheme, separator, rest = text.partition("://")
     if not separator:
         scheme, rest = "http", text

@@ -65,11 +65,23 @@ class Outcome:
         return "; ".join(dict.fromkeys(self.failures.values()))
 
 
+LONGEST_TOKEN = 4096
+
+
+def usable_token(token: str, source: str) -> str:
+    """Return a token that fits into a header; ConfigError, without it, for any other."""
+    if len(token) > LONGEST_TOKEN or not token.isascii() or not token.isprintable():
+        raise ConfigError(
+            f"{source}: the token is not one line of at most {LONGEST_TOKEN} plain characters"
+        )
+    return token
+
+
 class Token:
     """The token; from a file, it is read again whenever that file has changed."""
 
     def __init__(self, settings: ConsulSettings) -> None:
-        self._fixed = settings.token
+        self._fixed = usable_token(settings.token.strip(), "the Consul token")
         self._file = settings.token_file
         self._seen: tuple[int, ...] = ()
         self._value = ""
@@ -83,7 +95,7 @@ class Token:
             seen = (stat.st_mtime_ns, stat.st_ino, stat.st_size)
             if seen != self._seen:
                 with open(self._file, encoding="utf-8") as file:
-                    self._value = file.read().strip()
+                    self._value = usable_token(file.read(LONGEST_TOKEN + 1).strip(), self._file)
                 self._seen = seen
         except (OSError, UnicodeDecodeError) as error:
             # Gone for a moment while it is rotated: the last one still counts.

@@ -35,7 +35,9 @@ def instance_of(
     Only the service's tags count: those in its checks go stale.
     """
     found = tuple(sorted((check_of(raw, own_checks) for raw in checks), key=lambda check: check.id))
-    gates = [term for check in found if (term := Gate.term_of(check.id)) is not None]
+    # A latch without its alias is a gate too: what a process left that died in between.
+    ids = (check.id.removesuffix(":shut") for check in found)
+    gates = [term for name in ids if (term := Gate.term_of(name)) is not None]
     return Instance(
         id=str(service["ID"]),
         node=node.name,

@@ -39,6 +39,11 @@ class Aborted(BackendUnavailable):
     """The request was ended by :meth:`Transport.abort`, on purpose."""
 
 
+CHUNK = 1 << 16
+LONGEST_BODY = 64 << 20
+"""Bytes; thousands of locks and instances fit many times."""
+
+
 class Transport:
     """The connections to one agent."""
 
@@ -117,7 +122,8 @@ class Transport:
             connection.sock.settimeout(_left(deadline))
             connection.request(method, target, body, headers)
             response = connection.getresponse()
-            answer = RawAnswer(response.status, response.headers, response.read())
+            body_read = _read(response, connection.sock, deadline)
+            answer = RawAnswer(response.status, response.headers, body_read)
             done = not response.will_close
             return answer
         finally:
@@ -199,6 +205,25 @@ def _context(tls: Tls) -> ssl.SSLContext:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     return context
+
+
+def _read(response: http.client.HTTPResponse, sock: socket.socket | None, deadline: float) -> bytes:
+    """Read the body by its deadline, however slowly it trickles, up to a sane size."""
+    parts: list[bytes] = []
+    size = 0
+    while True:
+        if sock is not None:
+            sock.settimeout(_left(deadline))
+        part = response.read1(CHUNK)
+        if not part:
+            if response.length:  # read1 does not tell a body that was cut
+                raise http.client.IncompleteRead(b"", response.length)
+            response.close()  # the connection is free for the next request
+            return b"".join(parts)
+        parts.append(part)
+        size += len(part)
+        if size > LONGEST_BODY:
+            raise http.client.HTTPException(f"more than {LONGEST_BODY >> 20} MiB of answer")
 
 
 def _left(deadline: float, limit: float = 1e9) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -57,9 +58,13 @@ def default_path(environ: Mapping[str, str]) -> str:
         return "/var/lib/leadertag/leadertag.db"
     state = environ.get("XDG_STATE_HOME", "")
     # The XDG specification wants a relative path ignored.
-    if not os.path.isabs(state):
-        state = os.path.join(environ.get("HOME") or os.path.expanduser("~"), ".local", "state")
-    return os.path.join(state, "leadertag", "leadertag.db")
+    if os.path.isabs(state):
+        return os.path.join(state, "leadertag", "leadertag.db")
+    home = environ.get("HOME") or os.path.expanduser("~")
+    if os.path.isdir(home) and os.access(home, os.W_OK):
+        return os.path.join(home, ".local", "state", "leadertag", "leadertag.db")
+    # Users of services often have no home; see leadertag.config.load.default_state_dir.
+    return os.path.join(tempfile.gettempdir(), f"leadertag-{os.geteuid()}", "leadertag.db")
 
 
 def _positive(table: Table, key: str, default: float) -> float:

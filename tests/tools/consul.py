@@ -12,6 +12,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -230,6 +231,16 @@ class ConsulCluster:
         """All sessions, as `/v1/session/list` of the server has them."""
         found: list[dict[str, Any]] = self.server.get("/v1/session/list") or []
         return found
+
+    def clear(self) -> None:
+        """End all sessions and deregister all services; returns when the catalog has it."""
+        for session in self.sessions():
+            self.server.api("PUT", f"/v1/session/destroy/{session['ID']}")
+        for agent in self.agents:
+            for service_id in agent.get("/v1/agent/services") or {}:
+                agent.deregister_service(service_id)
+        left = partial(self.server.get, "/v1/catalog/services")
+        wait_until(lambda: set(left()) <= {"consul"}, 10, "an empty catalog")
 
     def health(self, service: str) -> list[dict[str, Any]]:
         """`/v1/health/service/<name>` of the server, consistent."""

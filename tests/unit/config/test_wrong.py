@@ -162,8 +162,12 @@ WRONG: dict[str, tuple[str, list[str]]] = {
         other('service = "t"\nquery = "Q"', 'query = "q"'),
         ["elections.b and 'a' share the query 'Q'"],
     ),
+    "one instance for two": (
+        other('service = "s"\nquery = "r"\nleader_tag = "x"\nfollower_tag = "y"', 'query = "q"'),
+        ["elections.b and 'a' elect among the same instances of 's'", "service_id"],
+    ),
     "one tag for two": (
-        other('service = "s"\nquery = "r"', 'query = "q"'),
+        other('service = "s"\nservice_id = "2"\nquery = "r"', 'service_id = "1"\nquery = "q"'),
         ["elections.b and 'a' both set the tag 'master' on the service 's'"],
     ),
 }
@@ -183,8 +187,11 @@ def test_wrong(case: str, load_text: Load) -> None:
         at = message.index(part, at)
 
 
-def test_two_elections_of_one_service_need_tags_of_their_own(load_text: Load) -> None:
-    text = other('service = "s"\nquery = "r"\nleader_tag = "x"\nfollower_tag = "y"', 'query = "q"')
+def test_two_elections_of_one_service_need_instances_and_tags_of_their_own(load_text: Load) -> None:
+    text = other(
+        'service = "s"\nservice_id = "2"\nquery = "r"\nleader_tag = "x"\nfollower_tag = "y"',
+        'service_id = "1"\nquery = "q"',
+    )
     assert [election.name for election in load_text(text).elections] == ["a", "b"]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -36,15 +37,18 @@ def test_paths_are_made_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ("user", "environ", "path"),
     [
         (0, {"HOME": "/root"}, "/var/lib/leadertag/leadertag.db"),
-        (1000, {"HOME": "/home/me"}, "/home/me/.local/state/leadertag/leadertag.db"),
+        (1000, {"HOME": "HOME"}, "HOME/.local/state/leadertag/leadertag.db"),
+        (1000, {"HOME": "/nonexistent"}, "TEMP/leadertag-1000/leadertag.db"),
         (1000, {"HOME": "/h", "XDG_STATE_HOME": "/s"}, "/s/leadertag/leadertag.db"),
-        (1000, {"HOME": "/h", "XDG_STATE_HOME": "s"}, "/h/.local/state/leadertag/leadertag.db"),
+        (1000, {"HOME": "HOME", "XDG_STATE_HOME": "s"}, "HOME/.local/state/leadertag/leadertag.db"),
     ],
 )
 def test_each_user_has_a_state_folder(
-    monkeypatch: pytest.MonkeyPatch, user: int, environ: dict[str, str], path: str
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, user: int, environ: dict[str, str], path: str
 ) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: user)
+    environ = {key: value.replace("HOME", str(tmp_path)) for key, value in environ.items()}
+    path = path.replace("HOME", str(tmp_path)).replace("TEMP", tempfile.gettempdir())
     assert default_path(environ) == path
 
 

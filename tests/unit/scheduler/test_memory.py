@@ -65,6 +65,27 @@ def test_damaged_memory_is_nothing(tmp_path: Path, damage: bytes) -> None:
     assert file.load() is None
 
 
+@pytest.mark.parametrize(
+    ("name", "value"), [("seen_term", "x"), ("acting", 1), ("confirmed_at", None), ("wait", True)]
+)
+def test_memory_with_a_wrong_type_is_nothing(tmp_path: Path, name: str, value: object) -> None:
+    file = member(tmp_path)
+    assert file.take({})
+    file.store(MEMORY)
+    path = next(tmp_path.glob("*.json"))
+    path.write_text(json.dumps({**json.loads(path.read_text()), name: value}))
+    assert file.load() is None
+
+
+def test_memory_of_a_later_version_counts(tmp_path: Path) -> None:
+    file = member(tmp_path)
+    assert file.take({})
+    file.store(MEMORY)
+    path = next(tmp_path.glob("*.json"))
+    path.write_text(json.dumps({**json.loads(path.read_text()), "new": [1]}))
+    assert file.load() == MEMORY
+
+
 def test_lease_with_a_record_that_is_not_ours_is_nothing(tmp_path: Path) -> None:
     file = member(tmp_path)
     assert file.take({})

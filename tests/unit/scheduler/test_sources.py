@@ -48,6 +48,17 @@ def test_snapshots_arrive_and_errors_are_survived(caplog: pytest.LogCaptureFixtu
     assert watch.closed.is_set()
 
 
+def test_a_surprise_does_not_end_the_watching(caplog: pytest.LogCaptureFixture) -> None:
+    watch, told = Scripted(), queue.Queue[Any]()
+    watcher = Watcher("locks", lambda: watch, told.put)
+    watcher.start()
+    watch.answers.put(OverflowError("a bug"))
+    watch.answers.put({"a": 1})
+    assert told.get(timeout=10) == {"a": 1}
+    assert "locks failed in an unforeseen way" in caplog.text
+    watcher.stop()
+
+
 def test_making_the_watch_is_tried_again() -> None:
     watch, told, tries = Scripted(), queue.Queue[Any](), []
 
