@@ -43,9 +43,8 @@ def _outcome(s: Standing, event: ev.Event) -> Standing:
     s = replace(s, failures=0, reason="")
     if isinstance(event.effect, ev.RunHook):
         return replace(s, followed=0 if s.unfit else event.effect.change.term)
-    if isinstance(event.effect, ev.SetTags) and s.instance is not None:
-        tags = event.effect.change.apply(s.instance.tags)
-        return replace(s, instance=replace(s.instance, tags=tags, gate=None))
+    if isinstance(event.effect, ev.SetTags):
+        return s.assumed(event.effect, event.effect.change, None)
     return s
 
 

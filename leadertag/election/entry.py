@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from leadertag.election import events as ev
-from leadertag.election.standing import Standing
+from leadertag.election.standing import BACK_OFF, Standing
 from leadertag.election.states import Signal, State
 from leadertag.errors import LeaseLost
 from leadertag.hookspecs import HookEvent
@@ -78,15 +78,25 @@ def acquiring(s: Standing, _: Signal, __: ev.Event) -> Entry:
     return _await(s, ev.Acquire, seen=s.view, record=s.record(Phase.ELECTED))
 
 
-def waiting_out(s: Standing, _: Signal, event: ev.Event) -> Entry:
+def waiting_out(s: Standing, signal: Signal, event: ev.Event) -> Entry:
     """Hold the lock; on the very first election see whether anybody leads already."""
+    if signal is Signal.RETRY:
+        return _await(s, ev.ReadMembers)
     s = _take(s, _value(event))
+    if isinstance(event, ev.Done) and not _seen(event).exists:
+        # It may have come and gone again unseen: a key that is missing has no index.
+        s = replace(s, wait_until=s.now + s.policy.lease)
     s, stop_following = ask(s, ev.CancelHook)
     effects = [stop_following] if s.chore else []
     if not s.first_ever:
         return s, effects
     s, reading = _await(s, ev.ReadMembers)
     return s, effects + reading
+
+
+def _seen(acquired: ev.Done) -> LockView:
+    assert isinstance(acquired.effect, ev.Acquire)
+    return acquired.effect.seen
 
 
 def vetting(s: Standing, _: Signal, __: ev.Event) -> Entry:
@@ -137,14 +147,9 @@ def leading(s: Standing, _: Signal, event: ev.Event) -> Entry:
     """Lead: the registration now reads as it was published."""
     publication, effect = _value(event), getattr(event, "effect", None)
     assert isinstance(effect, ev.Publish)
-    s = _take(s, publication.lease)
-    instance = s.instance and replace(
-        s.instance,
-        tags=effect.change.apply(s.instance.tags),
-        gate=effect.gate.term if effect.gate else None,
-    )
+    s = _take(s, publication.lease).assumed(effect, effect.change, effect.gate)
     return replace(
-        s, instance=instance, confirmed_at=publication.sent_at, registry_at=publication.sent_at,
+        s, confirmed_at=publication.sent_at, registry_at=publication.sent_at,
         role=Role.LEADER, query_due=s.now, retry_at=s.now + 0.2, reason="",
     ), []  # fmt: skip
 
@@ -199,9 +204,11 @@ def stuck(s: Standing, _: Signal, __: ev.Event) -> Entry:
     return s, [update]
 
 
-def releasing(s: Standing, _: Signal, __: ev.Event) -> Entry:
+def releasing(s: Standing, signal: Signal, event: ev.Event) -> Entry:
     """Free the lock, with the mark only if no wait is owed any more."""
     s = replace(s, acting=False, role=Role.UNKNOWN)
+    if signal is Signal.STALE_TERM:
+        s = _term_too_low(s, _value(event))
     if s.lease is not None:
         phase = Phase.RELEASED if s.waited else Phase.ELECTED
         return _await(s, ev.Release, lease=s.lease, record=s.record(phase))
@@ -210,8 +217,19 @@ def releasing(s: Standing, _: Signal, __: ev.Event) -> Entry:
     return s, []
 
 
+def _term_too_low(s: Standing, lease: Lease) -> Standing:
+    """Give a lease back that was granted but cannot fence anything, and take time over it."""
+    pause = BACK_OFF[min(s.failures, len(BACK_OFF) - 1)]
+    return replace(
+        s, lease=lease, failures=s.failures + 1, retry_at=s.now + pause,
+        reason=f"term {lease.term} is not above {s.seen_term}, which was seen before (a rebuilt or "
+        "restored backend? then stop leadertag everywhere and remove its state directories)",
+    )  # fmt: skip
+
+
 def watching(s: Standing, signal: Signal, event: ev.Event) -> Entry:
-    """Be one of many again."""
+    """Be one of many again. A list read on the way may have been filtered: the watch's counts."""
+    s = replace(s, members=s.listed or s.members)
     if signal is Signal.FAILED:  # of acquiring or adopting
         lost = isinstance(event, ev.Done) and isinstance(event.error, LeaseLost)
         return replace(s, memory=None if lost else s.memory), []

@@ -250,12 +250,14 @@ class Remember(Effect):
 class Memory:
     """What a member remembers over a restart of its process (with the boot id).
 
-    ``lease`` is what it held, ``acting`` that the service may be promoted. The times are
-    of the clock that ``boot`` names.
+    ``lease`` is what it held, ``term`` the last one that it held (also when the lease was
+    lost), ``acting`` that the service may be promoted. The times are of the clock that
+    ``boot`` names.
     """
 
     session: str = ""
     lease: Lease | None = None
+    term: int = 0
     state: str = ""
     acting: bool = False
     waited: bool = False

@@ -33,8 +33,7 @@ def begin(policy: Policy, now: float, memory: ev.Memory | None = None) -> Standi
         return s
     return replace(
         s, memory=memory, acting=memory.acting, seen_term=memory.seen_term,
-        term=memory.lease.term if memory.lease else 0,
-        followed=memory.followed, stand_back_until=memory.stand_back_until,
+        term=memory.term, followed=memory.followed, stand_back_until=memory.stand_back_until,
     )  # fmt: skip
 
 
@@ -89,6 +88,8 @@ def step(s: Standing, event: ev.Event) -> Step:
         s, wanted = _move(s, signal, cause)
         effects += wanted
         cause = ev.Tick(s.now)  # an event moves once
+    s, wanted = _leave_guard(s)  # also one that was only now found to be taken
+    effects += wanted
     if isinstance(cause, ev.Done) and cause.effect == s.pending:
         # It settled nothing: whoever waits for it may ask again, but not at once.
         s = replace(s, pending=None, retry_at=max(s.retry_at, s.now + BACK_OFF[0]))
@@ -111,14 +112,17 @@ def _move(s: Standing, signal: Signal, event: ev.Event) -> Step:
     if isinstance(s.pending, ev.RunHook) and not settled:
         s, cancel = ask(s, ev.CancelHook)
         effects.append(cancel)
-    if s.guarded and target in _GUARD_ENDS:
-        s, leave = ask(replace(s, guarded=False), ev.LeaveGuard)
-        effects.append(leave)
     entered = s.entered if target is source else s.now
-    s, wanted = ENTRY[target](
-        replace(s, state=target, pending=None, entered=entered), signal, event
-    )
-    return s, effects + wanted
+    s, leave = _leave_guard(replace(s, state=target, pending=None, entered=entered))
+    s, wanted = ENTRY[target](s, signal, event)
+    return s, effects + leave + wanted
+
+
+def _leave_guard(s: Standing) -> Step:
+    if not (s.guarded and s.state in _GUARD_ENDS):
+        return s, []
+    s, leave = ask(replace(s, guarded=False), ev.LeaveGuard)
+    return s, [leave]
 
 
 _GUARD_ENDS = (State.LEADING, State.RELEASING, State.WATCHING)

@@ -32,7 +32,7 @@ def aside(s: Standing) -> str:
     if s.view is None:
         return "the lock has not been read yet"
     if s.view.foreign:
-        return "the lock's key holds a value that is not leadertag's"
+        return f"the lock's key {s.view.key!r} holds a value that is not leadertag's"
     if not s.view.free:
         holder = s.view.record.member if s.view.record else "another session"
         return f"the lock is held by {holder}"
@@ -169,10 +169,17 @@ def _failed(s: Standing, event: ev.Event) -> bool:
     return bool(done and done.error is not None)
 
 
-def _waited(s: Standing, _: ev.Event) -> bool:
+def _waited(s: Standing, event: ev.Event) -> bool:
     if s.now >= s.wait_until:
         return True
-    return s.first_ever and s.members_complete and not s.others_tagged
+    done = _done(s, event)  # read under the lock: what a watch showed before proves nothing
+    read = s.first_ever and done is not None and done.error is None
+    return read and s.members_complete and not s.others_tagged and not s.others_gated
+
+
+def _look_again(s: Standing, event: ev.Event) -> bool:
+    # Registered a moment ago, it may not be in the catalog yet: that is doubt, not truth.
+    return s.first_ever and not s.members_complete and _retry(s, event)
 
 
 def _ranked(s: Standing, event: ev.Event) -> bool:
@@ -234,7 +241,7 @@ def _retry(s: Standing, _: ev.Event) -> bool:
 
 
 def _reverted(s: Standing, _: ev.Event) -> bool:
-    return s.tags_wrong_for_leader and s.now >= s.retry_at
+    return (s.tags_wrong_for_leader or s.gate_shut) and s.now >= s.retry_at
 
 
 def _contact(s: Standing, _: ev.Event) -> bool:
@@ -289,7 +296,7 @@ SIGNALS: dict[State, list[tuple[Signal, Guard]]] = {
         (Signal.BEATEN, _beaten),
         (Signal.FAILED, _failed),
     ],
-    State.WAITING_OUT: [*_IDLE_HOLDER, (Signal.WAITED, _waited)],
+    State.WAITING_OUT: [*_IDLE_HOLDER, (Signal.WAITED, _waited), (Signal.RETRY, _look_again)],
     State.VETTING: [*_IDLE_HOLDER, (Signal.PASSED, _hook_ok), (Signal.REFUSED, _hook_failed)],
     State.RANKING: [*_IDLE_HOLDER, (Signal.PASSED, _ranked), (Signal.REFUSED, _unranked)],
     State.GUARDING: [*_IDLE_HOLDER, (Signal.PASSED, _guarded), (Signal.REFUSED, _unguarded)],

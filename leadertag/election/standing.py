@@ -13,7 +13,17 @@ from leadertag.election.policy import Policy
 from leadertag.election.states import State
 from leadertag.errors import LeaseLost
 from leadertag.hookspecs import HookEvent, RoleChange
-from leadertag.model import Gate, Health, Instance, Lease, LockView, Phase, Record, Role
+from leadertag.model import (
+    Gate,
+    Health,
+    Instance,
+    Lease,
+    LockView,
+    Phase,
+    Record,
+    Role,
+    TagChange,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +37,17 @@ class Standing:
     session: str = ""
     instance: Instance | None = None
     instance_known: bool = False
+    pictured: int = 0
+    """The serial of the last effect asked for before the registry last showed the instance ..."""
+    pictured_at: float = 0.0
+    """... and when that was."""
     probe: Health | None = None
     members: tuple[Instance, ...] | None = None
+    listed: tuple[Instance, ...] | None = None
+    """The members as their watch last showed them."""
     view: LockView | None = None
+    viewed: int = 0
+    """The serial of the last effect asked for before the lock was last seen."""
     free_since: float | None = None
     """When this member first saw the lock free without a mark, unless it changed since."""
     free_index: int = 0
@@ -132,14 +150,23 @@ class Standing:
 
     @property
     def others_tagged(self) -> tuple[Instance, ...]:
-        """Every other instance of this election that carries the leader tag or a gate."""
+        """Every other instance of this election that carries the leader tag.
+
+        A gate alone makes nobody a leader, and may be another election's.
+        """
         mine = self.instance.member if self.instance else ""
         return tuple(
             m for m in self.members or ()
             if m.member != mine
             and set(self.policy.election.tags) <= set(m.tags)
-            and (self.policy.election.leader_tag in m.tags or m.gate is not None)
+            and self.policy.election.leader_tag in m.tags
         )  # fmt: skip
+
+    @property
+    def others_gated(self) -> bool:
+        """Whether any other instance carries a gate: there has been a leader."""
+        mine = self.instance.member if self.instance else ""
+        return any(m.gate is not None and m.member != mine for m in self.members or ())
 
     @property
     def members_complete(self) -> bool:
@@ -164,12 +191,41 @@ class Standing:
         return wrong_tags or (gate is not None and self.instance.gate != gate.term)
 
     @property
+    def gate_shut(self) -> bool:
+        """Whether the own gate is fed and has not passed for a while all the same.
+
+        A request to close it may have been late; whoever leads behind it is never found.
+        """
+        if self.instance is None or self.gate is None:
+            return False
+        life, own = self.policy.gate_life, (self.gate.id, f"{self.gate.id}:")
+        shut = any(
+            check.own and check.status is not Health.PASSING
+            and (check.id == own[0] or check.id.startswith(own[1]))
+            for check in self.instance.checks
+        )  # fmt: skip
+        fed = self.now - self.registry_at < life
+        return shut and fed and self.now >= max(self.pictured_at, self.entered) + life
+
+    @property
     def stale_leadership(self) -> bool:
         """Whether the own registration says that it leads although it does not."""
         if self.instance is None:
             return False
         tagged = self.policy.election.leader_tag in self.instance.tags
         return tagged or self.instance.gate is not None
+
+    def assumed(self, effect: ev.Effect, change: TagChange, gate: Gate | None) -> Standing:
+        """Return the standing with the registration as the effect left it.
+
+        Unless the registry showed it meanwhile: then that counts, for it may have been
+        changed again since, and an old picture only costs another look.
+        """
+        if self.instance is None or self.pictured >= effect.serial:
+            return self
+        tags = change.apply(self.instance.tags)
+        instance = replace(self.instance, tags=tags, gate=gate.term if gate else None)
+        return replace(self, instance=instance)
 
     # -- values for effects --------------------------------------------------------
 
@@ -218,10 +274,10 @@ class Standing:
         if self.memory is not None and self.lease is None and self.acting:
             return self.memory  # not dealt with yet: another restart must find it again
         return ev.Memory(
-            session=self.session, lease=self.lease, state=str(self.state), acting=self.acting,
-            waited=self.waited, wait_until=self.wait_until, seen_term=self.seen_term,
-            followed=self.followed, confirmed_at=self.confirmed_at, free_since=self.free_since,
-            free_index=self.free_index, wait=self.wait,
+            session=self.session, lease=self.lease, term=self.term, state=str(self.state),
+            acting=self.acting, waited=self.waited, wait_until=self.wait_until,
+            seen_term=self.seen_term, followed=self.followed, confirmed_at=self.confirmed_at,
+            free_since=self.free_since, free_index=self.free_index, wait=self.wait,
             stand_back_until=self.stand_back_until,
         )  # fmt: skip
 
@@ -238,11 +294,11 @@ def observe(s: Standing, event: ev.Event) -> Standing:
             gone = s.lease is not None and s.lease.session != session
             return replace(s, session=session, lease=None if gone else s.lease)
         case ev.LockSeen(view=view):
-            return _lock_seen(s, view)
+            return _lock_seen(replace(s, viewed=s.serial), view)
         case ev.InstanceSeen(instance=instance):
             return _instance_seen(s, instance)
         case ev.MembersSeen(members=members):
-            return replace(s, members=members)
+            return replace(s, members=members, listed=members)
         case ev.ProbeSeen(health=health):
             return _forget_follow(replace(s, probe=health))
         case ev.Confirmed():
@@ -267,7 +323,7 @@ def _done(s: Standing, event: ev.Done) -> Standing:
     if isinstance(effect, ev.EnterGuard) and value is not None:
         s = replace(s, guarded=True)
     if isinstance(effect, ev.Acquire) and isinstance(value, LockView):
-        s = _lock_seen(s, value)
+        s = _lock_seen(s, value) if _is_news(s, effect, value) else s
     if isinstance(effect, ev.Update) and isinstance(value, Lease) and s.lease is not None:
         s = replace(s, lease=value)
     lease = getattr(effect, "lease", None)
@@ -279,22 +335,38 @@ def _done(s: Standing, event: ev.Done) -> Standing:
     return s
 
 
+def _is_news(s: Standing, effect: ev.Acquire, view: LockView) -> bool:
+    # An answer may be later than the watch, which then has nothing more to tell.
+    return s.view is None or view.index > s.view.index or s.viewed < effect.serial
+
+
 def _lock_seen(s: Standing, view: LockView) -> Standing:
     if s.lease is not None and view.index < s.lease.index and view.exists:
         return s  # a late picture from before our own write; confirmation settles the rest
     others_term = view.record.term if view.record and view.holder != s.session else 0
     s = replace(s, view=view, seen_term=max(s.seen_term, others_term))
+    if s.lease is not None:
+        s = replace(s, lease=_as_written(s.lease, view))
     if s.lease is not None and view.holder != s.lease.session:
         s = replace(s, lease=None, reason="the lock is held by another" if view.holder
                     else "the lock was taken away")  # fmt: skip
     return _first_seen_free(s, view)
 
 
+def _as_written(lease: Lease, view: LockView) -> Lease:
+    record = view.record
+    mine = view.holder == lease.session and view.index > lease.index
+    if record is None or not mine or record.term != lease.term:
+        return lease
+    # Our own write, whose answer was lost: the next one has to compare with it.
+    return replace(lease, index=view.index, record=record)
+
+
 def _first_seen_free(s: Standing, view: LockView) -> Standing:
     if not view.free or view.marked:
         return replace(s, free_since=None, wait=0.0)
     memory = s.memory
-    known = memory is not None and memory.free_index == view.index
+    known = view.exists and memory is not None and memory.free_index == view.index
     if s.free_since is None and known and memory and memory.free_since is not None:
         # An earlier run saw it free, and nothing has happened to it since.
         return replace(s, free_since=memory.free_since, free_index=view.index, wait=memory.wait)
@@ -306,7 +378,10 @@ def _first_seen_free(s: Standing, view: LockView) -> Standing:
 
 
 def _instance_seen(s: Standing, instance: Instance | None) -> Standing:
-    return _forget_follow(replace(s, instance=instance, instance_known=True))
+    s = replace(
+        s, instance=instance, instance_known=True, pictured=s.serial, pictured_at=s.now
+    )  # fmt: skip
+    return _forget_follow(s)
 
 
 def _forget_follow(s: Standing) -> Standing:

@@ -118,7 +118,8 @@ TRANSITIONS: dict[State, dict[Signal, State]] = {
         Signal.BEATEN: State.WATCHING,
         Signal.FAILED: State.WATCHING,
     },
-    State.WAITING_OUT: _IDLE_HOLDER | {Signal.WAITED: State.VETTING},
+    State.WAITING_OUT: _IDLE_HOLDER
+    | {Signal.WAITED: State.VETTING, Signal.RETRY: State.WAITING_OUT},
     State.VETTING: _IDLE_HOLDER | {Signal.PASSED: State.RANKING, Signal.REFUSED: State.RELEASING},
     State.RANKING: _IDLE_HOLDER | {Signal.PASSED: State.GUARDING, Signal.REFUSED: State.RELEASING},
     State.GUARDING: _IDLE_HOLDER
@@ -127,6 +128,10 @@ TRANSITIONS: dict[State, dict[Signal, State]] = {
     State.CLOSING: _ACTING | {Signal.CLOSED: State.PUBLISHING, Signal.RETRY: State.CLOSING},
     State.PUBLISHING: _ACTING
     | {
+        # What is being published has to be taken back as well.
+        Signal.UNFIT: State.RETRACTING,
+        Signal.STOP: State.RETRACTING,
+        Signal.FOREIGN: State.RETRACTING,
         Signal.KEEP: State.STOPPED,
         Signal.PUBLISHED: State.LEADING,
         Signal.RETRY: State.PUBLISHING,

@@ -1,0 +1,199 @@
+"""Deliberate mistakes in the protocol, each as a patch of the machine or of the performing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from typing import Any
+from unittest.mock import patch
+
+from leadertag.election import entry, policy, signals, standing
+from leadertag.election import events as ev
+from leadertag.election.entry import ENTRY, Entry
+from leadertag.election.signals import SIGNALS, Guard
+from leadertag.election.standing import Standing
+from leadertag.election.states import TRANSITIONS, Signal, State
+from leadertag.model import Lease, Phase
+from leadertag.testing.simulator import Scenario, performing
+
+Patch = AbstractContextManager[Any]
+EnterState = Callable[[Standing, Signal, ev.Event], Entry]
+
+
+def _guard(state: State, signal: Signal, guard: Guard) -> Patch:
+    changed = [(name, guard if name is signal else old) for name, old in SIGNALS[state]]
+    assert changed != SIGNALS[state]
+    return patch.dict(SIGNALS, {state: changed})
+
+
+def _entry(state: State, make: Callable[[EnterState], EnterState]) -> Patch:
+    return patch.dict(ENTRY, {state: make(ENTRY[state])})
+
+
+def _exit(state: State, signal: Signal, target: State) -> Patch:
+    assert TRANSITIONS[state][signal] is not target
+    return patch.dict(TRANSITIONS, {state: TRANSITIONS[state] | {signal: target}})
+
+
+def _fact(name: str, value: Callable[[Standing], Any]) -> Patch:
+    return patch.object(Standing, name, property(value))
+
+
+def _always(_: Standing, __: ev.Event) -> bool:
+    return True
+
+
+def _never(_: Standing, __: ev.Event) -> bool:
+    return False
+
+
+# -- the mistakes ----------------------------------------------------------------------------
+
+
+def confirmation_counts_from_its_answer() -> Patch:
+    right = standing._confirmed
+    return patch.object(
+        standing, "_confirmed", lambda s, event: right(s, replace(event, sent_at=event.at))
+    )
+
+
+def granted_lease_counts_from_its_answer() -> Patch:
+    right = entry._take
+
+    def take(s: Standing, lease: Lease) -> Standing:
+        return replace(right(s, lease), confirmed_at=s.now)
+
+    return patch.object(entry, "_take", take)
+
+
+def _wait(part: float) -> Patch:
+    def make(right: EnterState) -> EnterState:
+        def enter(s: Standing, signal: Signal, event: ev.Event) -> Entry:
+            s, effects = right(s, signal, event)
+            return replace(s, wait_until=s.now + part * (s.wait_until - s.now)), effects
+
+        return enter
+
+    return _entry(State.WAITING_OUT, make)
+
+
+def no_wait_after_an_unexplained_loss() -> Patch:
+    return _wait(0.0)
+
+
+def half_a_wait_after_an_unexplained_loss() -> Patch:
+    return _wait(0.5)
+
+
+def tag_before_promote() -> Patch:
+    def make(right: EnterState) -> EnterState:
+        def enter(s: Standing, signal: Signal, event: ev.Event) -> Entry:
+            s, publish = entry.publishing(s, signal, event)
+            s, promote = right(replace(s, pending=None), signal, event)
+            return s, publish + promote
+
+        return enter
+
+    return _entry(State.PROMOTING, make)
+
+
+def publish_without_confirming() -> Patch:
+    def confirm(p: Any, _: Lease) -> Iterator[Any]:
+        return p.host.clock.now()
+        yield
+
+    return patch.object(performing, "_confirm", confirm)
+
+
+def no_gate() -> Patch:
+    return _fact("gate", lambda s: None)
+
+
+def adoption_without_memory() -> Patch:
+    def adoptable(s: Standing, _: ev.Event) -> bool:
+        record = s.view.record if s.view else None
+        led = record is not None and record.phase is Phase.LEADING
+        return s.own_lock and led and s.instance is not None and not s.stopping
+
+    return patch.object(signals, "_adoptable", adoptable)
+
+
+def release_marked_although_the_wait_is_not_over() -> Patch:
+    def make(right: EnterState) -> EnterState:
+        return lambda s, signal, event: right(replace(s, waited=True), signal, event)
+
+    return _entry(State.RELEASING, make)
+
+
+def release_before_demote_has_ended() -> Patch:
+    return _guard(State.DEMOTING, Signal.DONE, _always)
+
+
+def failed_demote_taken_for_done() -> Patch:
+    return _exit(State.DEMOTING, Signal.FAILED, State.RELEASING)
+
+
+def stuck_leader_releases() -> Patch:
+    return _exit(State.FENCING, Signal.FAILED, State.RELEASING)
+
+
+def others_not_shut_out() -> Patch:
+    def closed(s: Standing, event: ev.Event) -> bool:
+        return s.policy.fenced or signals._done(s, event) is not None
+
+    return _guard(State.CLOSING, Signal.CLOSED, closed)
+
+
+def no_contact_goes_unnoticed() -> Patch:
+    return _fact("out_of_contact", lambda s: False)
+
+
+def demotion_starts_when_it_should_have_ended() -> Patch:
+    limit = property(lambda rules: policy.RATE * rules.lease)
+    return patch.object(policy.Policy, "contact_limit", limit)
+
+
+def first_election_without_a_look() -> Patch:
+    def waited(s: Standing, _: ev.Event) -> bool:
+        return s.first_ever or s.now >= s.wait_until
+
+    return _guard(State.WAITING_OUT, Signal.WAITED, waited)
+
+
+def filtered_list_taken_for_truth() -> Patch:
+    return _fact("members_complete", lambda s: s.members is not None)
+
+
+def reverted_tags_left_alone() -> Patch:
+    return _guard(State.LEADING, Signal.REVERTED, _never)
+
+
+def orphaned_lock_left_alone() -> Patch:
+    return _guard(State.WATCHING, Signal.ORPHANED, _never)
+
+
+def unfit_leader_stays() -> Patch:
+    return _guard(State.LEADING, Signal.UNFIT, _never)
+
+
+MISTAKES: tuple[Callable[[], Patch], ...] = (
+    confirmation_counts_from_its_answer, granted_lease_counts_from_its_answer,
+    no_wait_after_an_unexplained_loss, half_a_wait_after_an_unexplained_loss,
+    tag_before_promote, publish_without_confirming, no_gate, adoption_without_memory,
+    release_marked_although_the_wait_is_not_over, release_before_demote_has_ended,
+    failed_demote_taken_for_done, stuck_leader_releases, others_not_shut_out,
+    no_contact_goes_unnoticed, demotion_starts_when_it_should_have_ended,
+    first_election_without_a_look, filtered_list_taken_for_truth, reverted_tags_left_alone,
+    orphaned_lock_left_alone, unfit_leader_stays,
+)  # fmt: skip
+
+
+def harsh(drawn: Scenario) -> Scenario:
+    """Return a scenario in which mistakes show sooner: short of patience, rich in ambushes."""
+    lease = drawn.policy.lease
+    return replace(
+        drawn, ambush=0.12, faults=max(drawn.faults, 4), slow_agent=0.1, patience=lease / 2,
+        hook_trouble=max(drawn.hook_trouble, 0.05), session_ttl=lease,
+        node_loss=min(drawn.node_loss, lease / 2),
+    )  # fmt: skip
