@@ -24,9 +24,9 @@ from leadertag.election.policy import check_one_shot
 from leadertag.election.signals import aside
 from leadertag.election.standing import Standing
 from leadertag.election.states import State
-from leadertag.errors import BackendError, BackendUnavailable, ConfigError
+from leadertag.errors import BackendError, BackendUnavailable, ConfigError, Conflict
 from leadertag.hooks.runner import HookRunner, WorkerPool
-from leadertag.model import Instance, Role
+from leadertag.model import Instance, LockView, Role
 from leadertag.providers import SelfRegistered
 from leadertag.scheduler.clock import Clock, SystemClock
 from leadertag.scheduler.member import make_policy, settled
@@ -169,16 +169,34 @@ class OneShot:
     def _look(self) -> None:
         """Look at the lock, and at the members where the election needs them."""
         view = self._providers.lock.read(self._election.key)
-        memory = self._s.memory
-        mine = memory is not None and memory.session and view.holder == memory.session
-        if self._s.session in ("", NO_SESSION) and (view.free or mine):
-            self._open_session(memory.session if memory else "")
-        elif not self._s.session:
-            self._feed(ev.SessionOpened(self._clock.now(), NO_SESSION))
         if self._election.compat:
             members = self._providers.registry.members(self._election.service)
             self._feed(ev.MembersSeen(self._clock.now(), members))
+        memory = self._s.memory
+        mine = memory is not None and memory.session and view.holder == memory.session
+        if self._s.session in ("", NO_SESSION) and (mine or self._wants(view)):
+            self._open_session(memory.session if memory else "")
+        elif not self._s.session:
+            self._feed(ev.SessionOpened(self._clock.now(), NO_SESSION))
         self._feed(ev.LockSeen(self._clock.now(), view))
+
+    def _wants(self, view: LockView) -> bool:
+        """Whether it would campaign: opening a session is a write, so not for nothing.
+
+        Raises Conflict where the query's name is taken: nothing is to be changed then.
+        """
+        s = self._s
+        if not view.free or view.foreign or s.unfit or s.foreign_leader:
+            return False
+        wanted = self._election.query_definition
+        for found in self._providers.query.list() if wanted else ():
+            assert wanted is not None
+            if found.name.casefold() == wanted.name.casefold() and found.service != wanted.service:
+                raise Conflict(
+                    f"query {found.name!r} asks for service {found.service!r}, not "
+                    f"{wanted.service!r}: choose another name, or remove that query"
+                )
+        return True
 
     def _open_session(self, hint: str) -> None:
         session = self._providers.lock.open(
@@ -249,14 +267,21 @@ class OneShot:
             "leader": s.me.member if s.role is Role.LEADER else s.leader and s.leader.member,
         }  # fmt: skip
         if settled(s) and not self._doubt:
-            leads = s.state is State.LEADING
-            text = "leads" if leads else f"follows {s.leader.member}" if s.leader else "follows"
-            return CheckResult(0, f"{s.me.member} {text}, term {details['term']}", details)
+            return CheckResult(0, f"{s.me.member} {self._does()}", details)
         why = self._doubt or s.reason or self._waiting_for()
         details["reason"] = why
         if s.state is State.STUCK:
             return CheckResult(2, f"stuck: still acting as leader: {why}", details)
         return CheckResult(1, f"not settled ({s.state}): {why}", details)
+
+    def _does(self) -> str:
+        s = self._s
+        if s.state is State.LEADING:
+            return f"leads, term {s.term}"
+        if s.leader is not None:
+            return f"follows {s.leader.member}, term {s.leader.term}"
+        assert s.foreign_leader is not None
+        return f"respects {s.foreign_leader.member}, which the predecessor made leader"
 
     def _waiting_for(self) -> str:
         s = self._s

@@ -42,8 +42,8 @@ class Guardian:
         self._buffer = b""
         self._open = True
         self._setup = ""
-        self._holds: list[tuple[str, str, float]] = []
-        """(election, member, when to strike)."""
+        self._holds: list[tuple[str, str, float, list[int]]] = []
+        """(election, member, when to strike, whose memory it is)."""
         self._prepare_at = 0.0
         self._rescuer: Any = None
 
@@ -58,15 +58,20 @@ class Guardian:
                 if not self._open:
                     return 0
                 continue
-            if not self._open or now() >= self._prepare_at:
+            if self._rescuer is None and (not self._open or now() >= self._prepare_at):
                 self._prepare()
-            if now() >= min(at for _, _, at in self._holds):
+                continue  # that took its time: there may be word meanwhile
+            if now() >= min(hold[2] for hold in self._holds) and not self._word():
                 return self._strike()
+
+    def _word(self) -> bool:
+        """Whether the daemon has said something that was not read yet."""
+        return self._open and bool(select.select([self._channel], [], [], 0)[0])
 
     def _patience(self) -> float:
         if not self._holds:
             return IDLE
-        times = [at for _, _, at in self._holds]
+        times = [hold[2] for hold in self._holds]
         if self._rescuer is None:
             times.append(self._prepare_at)
         return max(0.0, min(times) - now())
@@ -88,7 +93,7 @@ class Guardian:
         if "setup" in message:
             self._setup, self._rescuer = message["setup"], None
         if "holds" in message:
-            self._holds = [(name, member, at) for name, member, at in message["holds"]]
+            self._holds = [tuple(hold) for hold in message["holds"]]
             self._prepare_at = message["prepare"]
 
     def _prepare(self) -> None:
@@ -101,7 +106,8 @@ class Guardian:
     def _strike(self) -> int:
         self._prepare()
         self._end_daemon()
-        return int(self._rescuer.rescue([(name, member) for name, member, _ in self._holds]))
+        rescued = [(name, member, writers) for name, member, _, writers in self._holds]
+        return int(self._rescuer.rescue(rescued))
 
     def _end_daemon(self) -> None:
         """Make sure that the daemon does not act any more."""

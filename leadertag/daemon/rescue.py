@@ -54,18 +54,23 @@ class Rescuer:
     def of(cls, setup: str) -> Rescuer:
         """Make one of what :func:`pack` returned."""
         logging.basicConfig(
-            stream=sys.stderr, level=logging.INFO, format="%(levelname)s guardian: %(message)s"
+            stream=sys.stderr,
+            level=logging.INFO,
+            format="%(asctime)s %(levelname)s guardian: %(message)s",
         )
         return cls(pickle.loads(base64.b64decode(setup)))  # noqa: S301 - our own parent's
 
-    def rescue(self, holds: list[tuple[str, str]]) -> int:
-        """Give up those leaderships, given as (election, member); returns an exit code."""
+    def rescue(self, holds: list[tuple[str, str, list[int]]]) -> int:
+        """Give up those leaderships, given as (election, member, whose memory it has to be).
+
+        Returns an exit code.
+        """
         inbox: queue.SimpleQueue[tuple[str, ev.Event]] = queue.SimpleQueue()
         elections = {election.name: election for election in self._settings.elections}
         with ThreadPoolExecutor(2 * len(holds) + 2) as threads:
             members = {}
-            for name, member in holds:
-                taken = self._take_over(elections[name], member, threads, inbox)
+            for name, member, writers in holds:
+                taken = self._take_over(elections[name], member, writers, threads, inbox)
                 if taken is not None:
                     members[name] = taken
             self._run(members, inbox)
@@ -78,8 +83,8 @@ class Rescuer:
         return 0
 
     def _take_over(
-        self, election: ElectionSettings, member: str, threads: ThreadPoolExecutor,
-        inbox: queue.SimpleQueue[tuple[str, ev.Event]],
+        self, election: ElectionSettings, member: str, writers: list[int],
+        threads: ThreadPoolExecutor, inbox: queue.SimpleQueue[tuple[str, ev.Event]],
     ) -> Member | None:  # fmt: skip
         """Speak for the member, unless a restarted daemon does already."""
         node, _, instance_id = member.partition("/")
@@ -92,7 +97,8 @@ class Rescuer:
         if not taken.admitted:
             log.info("%s: another process speaks for %s: nothing to do", election.name, member)
             return None
-        if memory is None or memory.lease is None:
+        if memory is None or memory.lease is None or taken.writer not in writers:
+            # Nothing is held any more; or a later daemon did, which has its own guardian.
             taken.close()
             return None
         log.warning("%s: %s; giving up term %d", election.name, REASON, memory.lease.term)

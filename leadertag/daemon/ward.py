@@ -55,7 +55,7 @@ class Ward:
         self._last = holds
         self._tell({
             "prepare": min((hold.prepare_at for hold in holds), default=0.0),
-            "holds": [(hold.election, hold.member, hold.strike_at) for hold in holds],
+            "holds": [(h.election, h.member, h.strike_at, h.writers) for h in holds],
         })  # fmt: skip
 
     def end(self, *, keep: bool) -> None:

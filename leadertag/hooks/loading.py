@@ -9,7 +9,7 @@ from typing import Any
 import pluggy
 
 from leadertag.config.table import Table
-from leadertag.errors import ConfigError, HookError, LeaderTagError, PluginBroken
+from leadertag.errors import ConfigError, HookError, LeaderTagError, PluginBroken, PluginError
 from leadertag.hookspecs import PROJECT, HookEvent, Probe, RoleChange, Specs
 from leadertag.model import Instance
 from leadertag.plugins import hook_events, load_hook
@@ -28,7 +28,10 @@ class LoadedHook:
 
     def __init__(self, use: str, where: str, options: Mapping[str, Any]) -> None:
         """Make the hook; raises ConfigError for its settings, PluginError for the hook."""
-        plugin = load_hook(use)
+        try:
+            plugin = load_hook(use)
+        except PluginError as error:
+            raise type(error)(f"{where}: {error}") from error
         table = Table(options, where)
         try:
             hook = plugin(table)

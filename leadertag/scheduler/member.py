@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -30,6 +31,8 @@ from leadertag.scheduler.sources import ProbeWatcher
 log = logging.getLogger(__name__)
 GUARDIAN_LAG = SLACK / 2
 """Seconds by which the guardian lets a living daemon act first."""
+ADOPT_WITHIN = 2.0
+"""Seconds that a restarted process has to take its own lock back, before its guardian ends it."""
 Post = Callable[[str, ev.Event], None]
 
 
@@ -59,6 +62,8 @@ class Hold:
     member: str
     prepare_at: float
     strike_at: float
+    writers: tuple[int, ...]
+    """The processes whose memory of it may be: this one, and the one that it took over from."""
 
 
 class Member:
@@ -88,6 +93,9 @@ class Member:
         self._hook_running = 0
         self._cancelled = 0
         self._waits_for = ""
+        self._admitted_at = 0.0
+        self.writer = 0
+        """The process that left the memory with which this one began."""
         self._retired: list[HookRunner] = []
         """Runners from before a reload: a hook of theirs may still be running."""
 
@@ -103,8 +111,9 @@ class Member:
             self.wait_for(f"another process speaks for {instance.member}")
             return None
         self._file, self.admitted = file, True
-        memory = file.load()
-        self.standing = begin(self.policy, self._clock.now(), memory)
+        memory, self._admitted_at = file.load(), self._clock.now()
+        self.writer = file.writer
+        self.standing = begin(self.policy, self._admitted_at, memory)
         return memory
 
     def wait_for(self, why: str) -> None:
@@ -188,13 +197,18 @@ class Member:
         if s.state is State.HOLDING:
             return None  # the operator wants the role kept without contact
         demoting = self.policy.budget(HookEvent.DEMOTE) + self.policy.budget(HookEvent.FENCE)
-        strike_at = s.contact_ends + GUARDIAN_LAG
+        # After a restart nothing is confirmed until the lock is taken back, and that is quick.
+        restarted = s.lease is None and s.memory is not None
+        due = self._admitted_at + ADOPT_WITHIN if restarted else s.contact_ends
+        strike_at = due + GUARDIAN_LAG
         if s.state in GIVING_UP:  # under way: leave it the time that it may take
             strike_at = max(strike_at, s.entered + demoting + SLACK)
         if s.state is State.STUCK:  # alive, and trying again and again
             strike_at = max(strike_at, s.retry_at + demoting + SLACK)
-        prepare_at = min(s.confirmed_at + 3 * self.policy.confirm_every, strike_at)
-        return Hold(self.election.name, s.me.member, prepare_at, strike_at)
+        late = self.policy.contact_limit - 3 * self.policy.confirm_every
+        prepare_at = min(due - late, strike_at)
+        writers = (os.getpid(), self.writer)
+        return Hold(self.election.name, s.me.member, prepare_at, strike_at, writers)
 
     def _tell(self, before: Standing) -> None:
         after = self.standing

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import fcntl
 import json
+import logging
 import os
 import re
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,8 @@ from leadertag.election.events import Memory
 from leadertag.errors import ConfigError
 from leadertag.model import Lease, Record
 from leadertag.scheduler.clock import Clock
+
+log = logging.getLogger(__name__)
 
 
 class MemberFile:
@@ -36,11 +40,15 @@ class MemberFile:
         self._memory_path = self._dir / f"{name}.json"
         self._clock = clock
         self._fd = -1
+        self.writer = 0
+        """The process that wrote the memory, once loaded; 0 for none."""
 
     @classmethod
     def only(cls, state_dir: str, key: str, clock: Clock) -> MemberFile | None:
         """Return the one member of that election that this host remembers, if it is one."""
-        found = list(Path(state_dir).glob(f"{_safe(key)}@*.json"))
+        found = []
+        with suppress(OSError):  # a directory that cannot be read remembers nothing
+            found = list(Path(state_dir).glob(f"{_safe(key)}@*.json"))
         if len(found) != 1:
             return None
         file = cls.__new__(cls)
@@ -99,10 +107,15 @@ class MemberFile:
             data = json.loads(self._memory_path.read_bytes())
             if data.pop("boot") != self._clock.boot():
                 return None
-            lease = data.pop("lease")
-            return Memory(lease=_lease(lease) if lease else None, **data)
-        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+            writer, lease = int(data.pop("writer")), data.pop("lease")
+            memory = Memory(lease=_lease(lease) if lease else None, **_known(data))
+        except FileNotFoundError:
             return None
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            log.warning("%s is not used: %r", self._memory_path, error)
+            return None
+        self.writer = writer
+        return memory
 
     def store(self, memory: Memory) -> None:
         """Keep the memory: whole or not at all. Survives the process, not the boot."""
@@ -111,7 +124,7 @@ class MemberFile:
             **asdict(memory.lease),
             "record": memory.lease.record.encode().decode(),
         }
-        data["boot"] = self._clock.boot()
+        data["boot"], data["writer"] = self._clock.boot(), os.getpid()
         handle, draft = tempfile.mkstemp(dir=self._dir, prefix=".memory-")
         try:
             with os.fdopen(handle, "w") as file:
@@ -124,6 +137,24 @@ class MemberFile:
 
 def _safe(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]", "_", name)
+
+
+def _known(data: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields of a memory, checked; those of a later version are left out."""
+    known: dict[str, Any] = {}
+    for item in fields(Memory):
+        if item.name not in data:
+            continue
+        value = data[item.name]
+        kind = (int, float) if item.default is None else type(item.default)
+        allowed = (int, float) if kind is float else kind
+        may_lack = item.default is None and value is None
+        if not may_lack and (
+            not isinstance(value, allowed) or (isinstance(value, bool) and kind is not bool)
+        ):
+            raise TypeError(f"{item.name} is {value!r}")
+        known[item.name] = value
+    return known
 
 
 def _lease(data: dict[str, Any]) -> Lease:

@@ -125,7 +125,9 @@ def test_a_stopped_daemon_is_ended_and_never_comes_back(cluster: Cluster) -> Non
 
 
 @pytest.mark.parametrize("ending", [signal.SIGKILL, signal.SIGTERM])
-def test_a_daemon_that_is_back_in_time_changes_no_role(tmp_path: Path, ending: signal.Signals) -> None:
+def test_a_daemon_that_is_back_in_time_changes_no_role(
+    tmp_path: Path, ending: signal.Signals
+) -> None:
     cluster = Cluster(tmp_path, lease="20s")
     try:
         cluster.pair()

@@ -1,0 +1,1 @@
+"""leadertag from the command line, on real Consul agents with real Redis servers."""
