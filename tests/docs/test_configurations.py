@@ -21,6 +21,7 @@ from leadertag.hooks.command import CommandHook
 from leadertag.hooks.redis import RedisHook
 from leadertag.hooks.template import TemplateHook
 from leadertag_consul import settings as consul_settings
+from leadertag_etcd import settings as etcd_settings
 from leadertag_local import settings as local_settings
 from tests.docs.pages import Block, blocks, prose, table
 from tests.docs.samples import etc, leadertag
@@ -120,7 +121,12 @@ def test_keys_of_the_file(known: Mapping[str, frozenset[str]], tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    ("mark", "read"), [("consul", consul_settings.read), ("local", local_settings.read_settings)]
+    ("mark", "read"),
+    [
+        ("consul", consul_settings.read),
+        ("etcd", etcd_settings.read),
+        ("local", local_settings.read_settings),
+    ],
 )
 def test_keys_of_the_backends(
     mark: str, read: Callable[..., Any], known: Mapping[str, frozenset[str]]
