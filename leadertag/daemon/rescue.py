@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 TURN = 0.2
 KEEP_ALIVE = 3.0
 """Seconds between two signs of life for a session whose service will not be demoted."""
+RELEASE_PATIENCE = 60.0
+"""Seconds that releasing is tried for, once everything is demoted."""
 REASON = "leadertag was killed, stopped or hung"
 
 
@@ -112,7 +114,16 @@ class Rescuer:
         self, members: dict[str, Member], inbox: queue.SimpleQueue[tuple[str, ev.Event]]
     ) -> None:
         kept_at = self._clock.now()
+        give_up_at: float | None = None
         while not all(member.over for member in members.values()):
+            acting = any(member.standing.acting for member in members.values())
+            if acting:
+                give_up_at = None
+            elif give_up_at is None:
+                give_up_at = self._clock.now() + RELEASE_PATIENCE
+            elif self._clock.now() >= give_up_at:
+                log.warning("cannot release; the locks will expire with their session")
+                return
             try:
                 name, event = inbox.get(timeout=TURN)
                 members[name].take(event)

@@ -104,4 +104,6 @@ def _reload(
         log.info("the configuration was read anew")
     except LeaderTagError as error:
         log.error("reload: %s; everything stays as it was", error)
+    except Exception:  # whatever a reload does, it must not cost a leadership
+        log.exception("reload failed in an unforeseen way; everything stays as it was")
     notify("READY=1")

@@ -10,9 +10,9 @@ from dataclasses import replace
 
 from leadertag.election import events as ev
 from leadertag.election.entry import Entry, ask
-from leadertag.election.standing import BACK_OFF, Standing
+from leadertag.election.standing import BACK_OFF, Standing, foreign_mark
 from leadertag.election.states import State
-from leadertag.hookspecs import HookEvent
+from leadertag.hookspecs import HookEvent, RoleChange
 from leadertag.model import Role, TagChange
 
 QUERY_EVERY = 60.0
@@ -42,10 +42,16 @@ def _outcome(s: Standing, event: ev.Event) -> Standing:
         return replace(s, chore_at=s.now + pause, failures=s.failures + 1, reason=why)
     s = replace(s, failures=0, reason="")
     if isinstance(event.effect, ev.RunHook):
-        return replace(s, followed=0 if s.unfit else event.effect.change.term)
+        return replace(s, followed=0 if s.unfit else _mark(event.effect.change))
     if isinstance(event.effect, ev.SetTags):
         return s.assumed(event.effect, event.effect.change, None)
     return s
+
+
+def _mark(change: RoleChange) -> int:
+    if change.term or change.leader is None:
+        return change.term
+    return foreign_mark(change.leader)
 
 
 def _keep_query(s: Standing) -> Entry:
@@ -57,20 +63,21 @@ def _keep_query(s: Standing) -> Entry:
 
 def _follow(s: Standing) -> Entry:
     """Strip a stale leader tag at once, then follow, and only then carry the follower tag."""
-    election, leader, instance = s.policy.election, s.leader, s.instance
+    election, instance = s.policy.election, s.instance
     assert instance is not None
+    mark = s.to_follow[0] if s.to_follow else 0
     if s.stale_leadership and not _kept_for_compat(s):
-        add = (election.follower_tag,) if leader and s.followed == leader.term else ()
+        add = (election.follower_tag,) if mark and s.followed == mark else ()
         return _set_tags(s, TagChange(add=add, remove=(election.leader_tag,)))
-    if leader is None:
+    if not mark:
         return s, []
-    if s.followed != leader.term:
+    if s.followed != mark:
         if s.unfit:
             return s, []
         if s.policy.budget(HookEvent.FOLLOW):
             s, hook = ask(s, ev.RunHook, change=s.change(HookEvent.FOLLOW, Role.FOLLOWER))
             return replace(s, chore=hook), [hook]
-        s = replace(s, followed=leader.term)
+        s = replace(s, followed=mark)
     if election.follower_tag not in instance.tags:
         return _set_tags(s, TagChange(add=(election.follower_tag,), remove=(election.leader_tag,)))
     return replace(s, role=Role.FOLLOWER), []

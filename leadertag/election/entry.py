@@ -46,13 +46,20 @@ def _value(event: ev.Event) -> Any:
     return event.value if isinstance(event, ev.Done) else None
 
 
-def _take(s: Standing, lease: Lease) -> Standing:
+def _take(s: Standing, lease: Lease, event: ev.Event) -> Standing:
     """Hold that lease. It is confirmed as of the moment when it was asked for."""
+    assert isinstance(event, ev.Done)
     view = LockView(lease.key, lease.index, lease.session, lease.record)
+    if s.view is not None and s.viewed >= event.effect.serial and _is_past(lease, s.view):
+        view = s.view  # the answer is later than the watch, which has nothing more to tell
     return replace(
         s, lease=lease, term=lease.term, view=view, confirmed_at=s.asked_at, memory=None,
         seen_term=max(s.seen_term, lease.term), failures=0,
     )  # fmt: skip
+
+
+def _is_past(lease: Lease, view: LockView) -> bool:
+    return not view.exists or view.index > lease.index
 
 
 # -- taking over -----------------------------------------------------------------------
@@ -82,7 +89,9 @@ def waiting_out(s: Standing, signal: Signal, event: ev.Event) -> Entry:
     """Hold the lock; on the very first election see whether anybody leads already."""
     if signal is Signal.RETRY:
         return _await(s, ev.ReadMembers)
-    s = _take(s, _value(event))
+    if s.seen_term or (s.view is not None and s.view.exists and not s.own_lock):
+        s = replace(s, first_ever=False)  # somebody else held it since it was asked for
+    s = _take(s, _value(event), event)
     if isinstance(event, ev.Done) and not _seen(event).exists:
         # It may have come and gone again unseen: a key that is missing has no index.
         s = replace(s, wait_until=s.now + s.policy.lease)
@@ -133,7 +142,7 @@ def closing(s: Standing, signal: Signal, _: ev.Event) -> Entry:
 def publishing(s: Standing, signal: Signal, event: ev.Event) -> Entry:
     """Make it known."""
     if signal is Signal.ADOPTED:
-        s = replace(_take(s, _value(event)), acting=True, waited=True)
+        s = replace(_take(s, _value(event), event), acting=True, waited=True)
     assert s.lease is not None
     election = s.policy.election
     change = TagChange(add=(election.leader_tag,), remove=(election.follower_tag,))
@@ -147,7 +156,7 @@ def leading(s: Standing, _: Signal, event: ev.Event) -> Entry:
     """Lead: the registration now reads as it was published."""
     publication, effect = _value(event), getattr(event, "effect", None)
     assert isinstance(effect, ev.Publish)
-    s = _take(s, publication.lease).assumed(effect, effect.change, effect.gate)
+    s = _take(s, publication.lease, event).assumed(effect, effect.change, effect.gate)
     return replace(
         s, confirmed_at=publication.sent_at, registry_at=publication.sent_at,
         role=Role.LEADER, query_due=s.now, retry_at=s.now + 0.2, reason="",

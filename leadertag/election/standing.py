@@ -6,6 +6,7 @@ event changes them (:func:`observe`), and questions about them.
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass, replace
 
 from leadertag.election import events as ev
@@ -227,6 +228,19 @@ class Standing:
         instance = replace(self.instance, tags=tags, gate=gate.term if gate else None)
         return replace(self, instance=instance)
 
+    @property
+    def to_follow(self) -> tuple[int, Instance] | None:
+        """Whom the service should follow, and what marks that: the leader's term.
+
+        In a rolling change it may be a master that the predecessor made. That one has no
+        term; a negative number made of its name stands for it.
+        """
+        if (record := self.leader) is not None:
+            leader = self.as_instance(record)
+            return (record.term, leader) if leader else None
+        foreign = self.foreign_leader
+        return (foreign_mark(foreign), foreign) if foreign else None
+
     # -- values for effects --------------------------------------------------------
 
     def record(self, phase: Phase) -> Record:
@@ -244,13 +258,13 @@ class Standing:
     def change(self, event: HookEvent, role: Role) -> RoleChange:
         """Return what the hooks of an event are told."""
         leads = role is Role.LEADER
-        record = None if leads else self.leader
+        mark, leader = (0, None) if leads else self.to_follow or (0, None)
         ends = event in (HookEvent.DEMOTE, HookEvent.FENCE)
-        term = record.term if record and not ends else self.term
+        term = max(mark, 0) if leader and not ends else self.term
         return RoleChange(
             event=event, election=self.policy.election.name, role=role, previous_role=self.role,
             term=term, reason=self.reason, instance=self.me,
-            leader=self.me if leads else self.as_instance(record),
+            leader=self.me if leads else leader,
             timeout=self.policy.budget(event),
         )  # fmt: skip
 
@@ -280,6 +294,11 @@ class Standing:
             free_since=self.free_since, free_index=self.free_index, wait=self.wait,
             stand_back_until=self.stand_back_until,
         )  # fmt: skip
+
+
+def foreign_mark(master: Instance) -> int:
+    """Return what stands for the term of a master that has none."""
+    return -1 - zlib.crc32(master.member.encode())
 
 
 # -- how events change the facts ---------------------------------------------------

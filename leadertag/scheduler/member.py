@@ -292,6 +292,4 @@ def settled(s: Standing) -> bool:
     tags = s.instance.tags
     if s.policy.election.follower_tag not in tags or s.policy.election.leader_tag in tags:
         return False
-    if s.leader is None:
-        return s.foreign_leader is not None
-    return s.followed == s.leader.term
+    return s.to_follow is not None and s.followed == s.to_follow[0]

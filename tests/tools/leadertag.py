@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import uuid
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -88,20 +89,23 @@ class Daemon:
         unwanted = [key for key in os.environ if key.startswith(_OWN_VARIABLES)]
         unset = [word for key in unwanted if key not in (env or {}) for word in ("-u", key)]
         argv = ["env", *unset, *COMMAND, "--config", str(config), "-v", "run"]
-        self.process = ServerProcess(argv, config.with_suffix(".log"), name=name, env=env)
-        self._pids: list[int] = []
+        # Its guardians inherit the mark, by which they are found when it is gone.
+        self._mark = f"DAEMON_UNDER_TEST={uuid.uuid4()}"
+        marked = {**(env or {}), **dict([self._mark.split("=")])}
+        self.process = ServerProcess(argv, config.with_suffix(".log"), name=name, env=marked)
 
     def start(self) -> None:
         """Start it; returns at once."""
         self.process.start()
-        self._pids.append(self.process.pid)
 
     def kill(self) -> None:
         """SIGKILL to the daemon and its hook workers. The guardian is left to do its work."""
         self.process.kill()
 
     def kill_all(self) -> None:
-        """As if the host had died: the guardian first, so that nothing is given up in order."""
+        """As if the host had died: nothing is given up in order, and nobody is left to do it."""
+        if self.process.running:
+            self.process.pause()  # it would start another guardian
         for pid in self._guardians():
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -109,13 +113,12 @@ class Daemon:
         wait_until(lambda: not self._guardians(), 10, "the guardians are gone")
 
     def _guardians(self) -> list[int]:
-        """The guardians of this daemon and of those before it, by their command line."""
-        wanted = [f"leadertag.daemon.guardian\0{pid}\0".encode() for pid in self._pids]
+        """The guardians of this daemon and of its earlier processes."""
         found = []
         for folder in Path("/proc").glob("[0-9]*"):
             with suppress(OSError):
-                line = (folder / "cmdline").read_bytes()
-                if any(line.endswith(end) for end in wanted):
+                guards = b"leadertag.daemon.guardian" in (folder / "cmdline").read_bytes()
+                if guards and self._mark.encode() in (folder / "environ").read_bytes():
                     found.append(int(folder.name))
         return found
 

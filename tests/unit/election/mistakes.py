@@ -61,8 +61,8 @@ def confirmation_counts_from_its_answer() -> Patch:
 def granted_lease_counts_from_its_answer() -> Patch:
     right = entry._take
 
-    def take(s: Standing, lease: Lease) -> Standing:
-        return replace(right(s, lease), confirmed_at=s.now)
+    def take(s: Standing, lease: Lease, event: ev.Event) -> Standing:
+        return replace(right(s, lease, event), confirmed_at=s.now)
 
     return patch.object(entry, "_take", take)
 

@@ -184,6 +184,24 @@ def test_compat_a_foreign_master_is_respected() -> None:
     assert d.members(instance(), instance("old", "slave")).state is State.ACQUIRING
 
 
+def test_compat_a_foreign_master_is_followed_as_a_leader_without_a_term() -> None:
+    rules = policy(HookEvent.FOLLOW, **COMPAT)
+    first, second = instance("old", "master"), instance("older", "master")
+    d = Driver(rules).ready(missing())
+    d.members(instance(), first)
+    follow = d.wants(ev.RunHook)
+    assert follow.change.leader == first
+    assert follow.change.term == 0
+    d.finish(follow, OK)
+    tags = d.wants(ev.SetTags)
+    assert tags.change.add == ("slave",)
+    d.finish(tags).members(instance(), first)
+    assert not any(isinstance(effect, ev.RunHook) for effect in d.effects), "once is enough"
+    d.members(instance(), second)
+    again = [effect for effect in d.effects if isinstance(effect, ev.RunHook)]
+    assert [effect.change.leader for effect in again] == [second], "another one is followed anew"
+
+
 def test_compat_a_foreign_master_that_does_not_pass_is_none() -> None:
     d = compat(instance(), instance("old", "master", health=Health.CRITICAL))
     assert d.state is State.ACQUIRING

@@ -227,6 +227,20 @@ def test_whoever_has_seen_a_term_knows_that_it_is_not_the_first_election() -> No
     assert d.s.pending is None
 
 
+@pytest.mark.parametrize("seen", [held(20, term=7), held(20, term=0), released(21)])
+def test_it_is_not_the_first_election_when_somebody_was_faster_meanwhile(seen: LockView) -> None:
+    d = Driver().ready(missing()).lock(seen)  # and then deleted, before the request arrived
+    d.grant()
+    assert d.state is State.WAITING_OUT
+    assert d.s.pending is None
+
+
+def test_the_own_acquisition_seen_before_its_answer_is_no_other_election() -> None:
+    d = Driver().ready(missing()).lock(held(30, SESSION, name="me", term=0))
+    d.grant(30)
+    assert isinstance(d.s.pending, ev.ReadMembers)
+
+
 def test_health_lost_while_waiting_releases_without_the_mark() -> None:
     d = Driver().ready(vanished()).grant()
     d.see(instance(health=Health.CRITICAL))
@@ -479,6 +493,15 @@ def test_a_lease_that_is_granted_too_late_to_be_told_is_not_taken_up() -> None:
     d.wait(0.2)
     late = Lease(KEY, 25, 26, SESSION, record("me", Phase.ELECTED, 25))
     assert d.finish(first, late).s.lease is None
+
+
+def test_a_grant_later_than_the_watch_does_not_turn_the_picture_back() -> None:
+    d = Driver().ready(vanished())
+    d.lock(missing())  # deleted, before the answer was here
+    d.grant()
+    assert d.s.view == missing()
+    d.confirm(sent_at=d.now, held=False)
+    assert d.state is State.ACQUIRING
 
 
 def test_pictures_from_before_the_own_write_are_ignored() -> None:
