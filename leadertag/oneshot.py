@@ -255,7 +255,8 @@ class OneShot:
             return s.wait_until > self._until and s.pending is None
         if s.state is not State.WATCHING or s.chore is not None or s.own_lock:
             return False
-        return bool(s.unfit) or s.now < s.stand_back_until or bool(s.view and s.view.foreign)
+        stands_back = s.stand_back_until >= self._until
+        return bool(s.unfit) or stands_back or bool(s.view and s.view.foreign)
 
     # -- the answer -----------------------------------------------------------------------
 

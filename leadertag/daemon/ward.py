@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 
 from leadertag.config.settings import Settings
 from leadertag.daemon.rescue import pack
@@ -25,23 +26,29 @@ class Ward:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._last: Sequence[Hold] = ()
+        self._pipe = -1
         self._process = self._start()
 
     def _start(self) -> subprocess.Popen[bytes]:
+        """Start one that knows everything from birth: it may be needed before another word."""
+        reading, writing = os.pipe()
         me = os.pidfd_open(os.getpid())
         try:
-            process = subprocess.Popen(
+            with suppress(OSError):  # a user may have used up the room for pipes
+                fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, PIPE)
+            os.set_blocking(writing, False)
+            old, self._pipe = self._pipe, writing
+            if old >= 0:
+                os.close(old)
+            self._send({"setup": pack(self._settings), **_message(self._last)})
+            return subprocess.Popen(
                 # A session of its own: what is sent to the daemon's group must not reach it.
                 [sys.executable, "-P", "-m", "leadertag.daemon.guardian", str(me)],
-                stdin=subprocess.PIPE, start_new_session=True, pass_fds=[me],
+                stdin=reading, start_new_session=True, pass_fds=[me],
             )  # fmt: skip
         finally:
             os.close(me)
-        assert process.stdin is not None
-        fcntl.fcntl(process.stdin, fcntl.F_SETPIPE_SZ, PIPE)
-        os.set_blocking(process.stdin.fileno(), False)
-        self._send(process, {"setup": pack(self._settings)})
-        return process
+            os.close(reading)
 
     def change(self, settings: Settings) -> None:
         """Take over changed settings (reload)."""
@@ -53,16 +60,13 @@ class Ward:
         if not holds and not self._last:
             return
         self._last = holds
-        self._tell({
-            "prepare": min((hold.prepare_at for hold in holds), default=0.0),
-            "holds": [(h.election, h.member, h.strike_at, h.writers) for h in holds],
-        })  # fmt: skip
+        self._tell(_message(holds))
 
     def end(self, *, keep: bool) -> None:
         """Let the guardian go; with ``keep`` it watches over what the process leaves."""
         if keep:
             return
-        self._send(self._process, {"bye": True})
+        self._send({"bye": True})
         try:
             self._process.wait(timeout=2)
         except subprocess.TimeoutExpired:
@@ -70,7 +74,7 @@ class Ward:
             self._process.wait()
 
     def _tell(self, message: dict[str, object]) -> None:
-        if self._send(self._process, message):
+        if self._process.poll() is None and self._send(message):
             return
         status = self._process.poll()
         how = "does not listen" if status is None else f"ended with status {status}"
@@ -78,13 +82,18 @@ class Ward:
         self._process.kill()
         self._process.wait()
         self._process = self._start()
-        self._send(self._process, message)
 
-    def _send(self, process: subprocess.Popen[bytes], message: dict[str, object]) -> bool:
+    def _send(self, message: dict[str, object]) -> bool:
         """Send a line without ever blocking: a stopped guardian must not stop the daemon."""
-        assert process.stdin is not None
         data = json.dumps(message).encode() + b"\n"
         try:
-            return os.write(process.stdin.fileno(), data) == len(data)
+            return os.write(self._pipe, data) == len(data)
         except OSError:  # gone, or its pipe is full
             return False
+
+
+def _message(holds: Sequence[Hold]) -> dict[str, object]:
+    return {
+        "prepare": min((hold.prepare_at for hold in holds), default=0.0),
+        "holds": [(h.election, h.member, h.strike_at, h.writers) for h in holds],
+    }
