@@ -144,6 +144,7 @@ def publishing(s: Standing, signal: Signal, event: ev.Event) -> Entry:
     if signal is Signal.ADOPTED:
         s = replace(_take(s, _value(event), event), acting=True, waited=True)
     assert s.lease is not None
+    s = replace(s, offered=True)
     election = s.policy.election
     change = TagChange(add=(election.leader_tag,), remove=(election.follower_tag,))
     return _await(
@@ -192,7 +193,8 @@ def demoting(s: Standing, signal: Signal, _: ev.Event) -> Entry:
     if not s.acting:
         return s, []
     effects: list[ev.Effect] = []
-    if signal is not Signal.DONE and s.instance is not None and s.stale_leadership:
+    shows = s.offered or s.stale_leadership
+    if signal is not Signal.DONE and s.instance is not None and shows:
         s, retract = ask(s, ev.Retract, **_retraction(s))
         effects.append(retract)
     s, hooks = _hook(s, HookEvent.DEMOTE, Role.FOLLOWER)
@@ -215,7 +217,7 @@ def stuck(s: Standing, _: Signal, __: ev.Event) -> Entry:
 
 def releasing(s: Standing, signal: Signal, event: ev.Event) -> Entry:
     """Free the lock, with the mark only if no wait is owed any more."""
-    s = replace(s, acting=False, role=Role.UNKNOWN)
+    s = replace(s, acting=False, offered=False, role=Role.UNKNOWN)
     if signal is Signal.STALE_TERM:
         s = _term_too_low(s, _value(event))
     if s.lease is not None:

@@ -13,9 +13,10 @@ from dataclasses import replace
 from leadertag.election import duties
 from leadertag.election import events as ev
 from leadertag.election.entry import ENTRY, GUARD_BACK, ask
+from leadertag.election.observing import observe
 from leadertag.election.policy import RETRACT_LIMIT, Policy
 from leadertag.election.signals import HOOK_GRACE, SIGNALS
-from leadertag.election.standing import BACK_OFF, Standing, observe
+from leadertag.election.standing import BACK_OFF, Standing
 from leadertag.election.states import GIVING_UP, TRANSITIONS, Signal, State
 from leadertag.model import Role
 

@@ -118,12 +118,17 @@ def end_session(world: World, host: Host) -> None:
 def delete_key(world: World, _: Host) -> None:
     """An operator deletes the lock's key.
 
-    Not while somebody holds it or acts and a member has never seen any term: that one
+    Not while somebody holds it, acts or still may, and a member has never seen any term: that one
     would take it for the first election ever, which owes no wait (DESIGN, "Waiting out").
     """
-    busy = bool(world.store.view.holder) or any(host.service.acting for host in world.hosts)
+    busy = bool(world.store.view.holder) or any(_may_act(host) for host in world.hosts)
     if not (busy and any(_has_seen_nothing(host) for host in world.hosts)):
         world.store.delete()
+
+
+def _may_act(host: Host) -> bool:
+    leased = host.process is not None and host.process.standing.lease is not None
+    return bool(host.service.acting) or leased
 
 
 def _has_seen_nothing(host: Host) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
-from leadertag.election import entry, policy, signals, standing
+from leadertag.election import entry, observing, policy, signals
 from leadertag.election import events as ev
 from leadertag.election.entry import ENTRY, Entry
 from leadertag.election.signals import SIGNALS, Guard
@@ -52,9 +52,9 @@ def _never(_: Standing, __: ev.Event) -> bool:
 
 
 def confirmation_counts_from_its_answer() -> Patch:
-    right = standing._confirmed
+    right = observing._confirmed
     return patch.object(
-        standing, "_confirmed", lambda s, event: right(s, replace(event, sent_at=event.at))
+        observing, "_confirmed", lambda s, event: right(s, replace(event, sent_at=event.at))
     )
 
 

@@ -186,6 +186,22 @@ def test_a_failed_retraction_keeps_nobody_from_demoting() -> None:
     assert lead().stop().done(error=BackendUnavailable("no")).state is State.DEMOTING
 
 
+def test_what_was_being_published_is_taken_back_whatever_the_registry_shows_yet() -> None:
+    d = Driver(policy(HookEvent.PROMOTE, HookEvent.DEMOTE)).ready(released()).grant()
+    d.done(OK).done((instance(),))
+    assert d.state is State.PUBLISHING
+    d.lock(held(90))
+    assert d.state is State.DEMOTING
+    assert d.wants(ev.Retract).gate.term == 30
+
+
+def test_who_never_began_to_publish_has_nothing_to_take_back() -> None:
+    d = Driver(policy(HookEvent.PROMOTE, HookEvent.DEMOTE)).ready(released()).grant()
+    d.lock(held(90))
+    assert d.state is State.DEMOTING
+    assert not d.wanted(ev.Retract)
+
+
 def test_losing_the_lock_while_stepping_down_changes_nothing_about_demoting() -> None:
     d = lead().stop().done().lock(held(90))
     assert d.state is State.DEMOTING
