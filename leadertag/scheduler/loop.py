@@ -74,7 +74,7 @@ class Scheduler:
         self._intake = self._make_intake()
         ttl = 2 * max((election.lease for election in settings.elections), default=5.0)
         self._keeper = Keeper(providers, clock, self.post, owner=owner_of(settings), ttl=ttl)
-        self._keeper.alive = lambda: clock.now() - self._turned_at < HUNG
+        self._keeper.alive = self._may_feed
 
     # -- called from other threads ---------------------------------------------------------
 
@@ -168,6 +168,15 @@ class Scheduler:
         if due is not None and due != member.reminded_at:
             member.reminded_at = due
             heapq.heappush(self._due, (due, member.token))
+
+    def _may_feed(self) -> bool:
+        """Whether the heart may beat: the loop turns, and no gate is open that should not be.
+
+        One heartbeat feeds all gates of the process. One that an ended term left behind
+        would open with the others, so they wait until it is gone.
+        """
+        stale = any(member.has_stale_gate for member in list(self._members.values()))
+        return self._clock.now() - self._turned_at < HUNG and not stale
 
     def _tell_keeper(self) -> None:
         members = self._members.values()

@@ -14,7 +14,7 @@ from leadertag.config.settings import ElectionSettings
 from leadertag.election import events as ev
 from leadertag.election.machine import begin, next_deadline, step
 from leadertag.election.policy import SLACK, Policy, check_timing
-from leadertag.election.signals import aside
+from leadertag.election.signals import LED, aside
 from leadertag.election.standing import Standing
 from leadertag.election.states import GIVING_UP, State
 from leadertag.errors import LeaderTagError
@@ -168,6 +168,8 @@ class Member:
         """Step the machine and set its effects going."""
         before = self.standing
         self.standing, effects = step(before, event)
+        if self.standing.confirmed_at != before.confirmed_at and self.standing.holds:
+            self._note_confirmed()
         self._tell(before)
         for effect in effects:
             self._dispatch(effect)
@@ -181,6 +183,13 @@ class Member:
     def first(self, work: Callable[[], None]) -> None:
         """Have something done before any effect that goes to the backend from now on."""
         self._backend.put(work)
+
+    @property
+    def has_stale_gate(self) -> bool:
+        """Whether the own registration carries a gate of no leadership of this process."""
+        s = self.standing
+        gate = s.instance.gate if s.instance else None
+        return gate is not None and s.state not in (*LED, State.ADOPTING, State.STARTING)
 
     def deadline(self) -> float | None:
         """Return when the machine wants a tick."""
@@ -197,9 +206,12 @@ class Member:
         if s.state is State.HOLDING:
             return None  # the operator wants the role kept without contact
         demoting = self.policy.budget(HookEvent.DEMOTE) + self.policy.budget(HookEvent.FENCE)
-        # After a restart nothing is confirmed until the lock is taken back, and that is quick.
-        restarted = s.lease is None and s.memory is not None
-        due = self._admitted_at + ADOPT_WITHIN if restarted else s.contact_ends
+        due = s.contact_ends
+        if s.lease is None and s.memory is not None:
+            # After a restart nothing is confirmed until the lock is taken back. That is quick,
+            # and only a confirmation may move the deadline of the process before.
+            due = min(self._admitted_at + ADOPT_WITHIN,
+                      s.memory.confirmed_at + self.policy.contact_limit)  # fmt: skip
         strike_at = due + GUARDIAN_LAG
         if s.state in GIVING_UP:  # under way: leave it the time that it may take
             strike_at = max(strike_at, s.entered + demoting + SLACK)
@@ -234,6 +246,13 @@ class Member:
                 self._informs.put(lambda: self._inform(effect))
             case _:
                 self._backend.put(lambda: self._perform(effect))
+
+    def _note_confirmed(self) -> None:
+        assert self._file is not None
+        try:
+            self._file.note_confirmed(self.standing.confirmed_at)
+        except OSError as error:
+            log.error("%s: cannot note a confirmation: %s", self.election.name, error)
 
     def _remember(self, memory: ev.Memory) -> None:
         assert self._file is not None

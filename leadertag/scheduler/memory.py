@@ -13,10 +13,11 @@ import json
 import logging
 import os
 import re
+import struct
 import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from leadertag.model import Lease, Record
 from leadertag.scheduler.clock import Clock
 
 log = logging.getLogger(__name__)
+_CONFIRMED = struct.Struct("<d36s")
 
 
 class MemberFile:
@@ -38,6 +40,8 @@ class MemberFile:
         self._dir = Path(state_dir)
         self._lock_path = self._dir / f"{name}.lock"
         self._memory_path = self._dir / f"{name}.json"
+        self._confirmed_path = self._dir / f"{name}.confirmed"
+        self._confirmed = -1
         self._clock = clock
         self._fd = -1
         self.writer = 0
@@ -97,9 +101,10 @@ class MemberFile:
 
     def give_back(self) -> None:
         """Stop speaking for the member."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+        for descriptor in (self._fd, self._confirmed):
+            if descriptor >= 0:
+                os.close(descriptor)
+        self._fd = self._confirmed = -1
 
     def load(self) -> Memory | None:
         """Return the memory, or ``None`` when there is none, of this boot, in good order."""
@@ -115,7 +120,24 @@ class MemberFile:
             log.warning("%s is not used: %r", self._memory_path, error)
             return None
         self.writer = writer
-        return memory
+        return replace(memory, confirmed_at=max(memory.confirmed_at, self._last_confirmed()))
+
+    def note_confirmed(self, at: float) -> None:
+        """Note when the lock was last confirmed: a restart must not begin that time anew.
+
+        A few bytes in place, several times a second: they outlive the process, no more.
+        """
+        if self._confirmed < 0:
+            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+            self._confirmed = os.open(self._confirmed_path, flags, 0o600)
+        os.pwrite(self._confirmed, _CONFIRMED.pack(at, self._clock.boot().encode()[:36]), 0)
+
+    def _last_confirmed(self) -> float:
+        try:
+            at, boot = _CONFIRMED.unpack(self._confirmed_path.read_bytes())
+        except (OSError, struct.error):
+            return 0.0
+        return float(at) if boot.rstrip(b"\0") == self._clock.boot().encode()[:36] else 0.0
 
     def store(self, memory: Memory) -> None:
         """Keep the memory: whole or not at all. Survives the process, not the boot."""

@@ -138,7 +138,12 @@ class Performer:
             guard.__exit__(None, None, None)
             return None
         self._guard = guard
-        return self.read_members(ev.ReadMembers(effect.serial))
+        try:
+            return self.read_members(ev.ReadMembers(effect.serial))
+        except BaseException:
+            # The machine does not know that it is held, and would never leave it.
+            self.leave_guard(ev.LeaveGuard(effect.serial))
+            raise
 
     def leave_guard(self, _: ev.LeaveGuard) -> None:
         """Give it back."""

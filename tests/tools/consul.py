@@ -227,6 +227,14 @@ class ConsulCluster:
         stats = self.server.get("/v1/agent/self")["Stats"]
         return int(stats["raft"]["last_log_index"])
 
+    def wrote_nothing_since(self, index: int) -> bool:
+        """Whether the log has grown by no more than the leader's own barrier since then.
+
+        Consul's leader appends one entry a minute (its reconciliation's barrier), whatever
+        else happens or does not.
+        """
+        return self.raft_index() - index <= 1
+
     def sessions(self) -> list[dict[str, Any]]:
         """All sessions, as `/v1/session/list` of the server has them."""
         found: list[dict[str, Any]] = self.server.get("/v1/session/list") or []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 
 from tests.integration.e2e.site import Node, Site
 from tests.tools.consul import ConsulCluster
+from tests.tools.httpjson import HttpError
 from tests.tools.leadertag import Finished, leadertag, predecessor_command
 
 TOKEN = "5e3c7e7a-aaaa-bbbb-cccc-1234567890ab"
@@ -44,14 +46,24 @@ def complaint(done: Finished) -> str:
     return lines[0]
 
 
+def kept(site: Site) -> list[Any]:
+    """What Consul keeps beside registrations: keys, queries, sessions."""
+    server = site.cluster.server
+    keys: list[dict[str, Any]] = []
+    with suppress(HttpError):  # 404: there are none
+        keys = server.get("/v1/kv/", {"recurse": ""})
+    sessions = {session["ID"] for session in site.cluster.sessions()}
+    return [{key["Key"]: key["ModifyIndex"] for key in keys}, server.get("/v1/query"), sessions]
+
+
 @pytest.fixture
 def unchanged(site: Site) -> Any:
     """The site, which has to be in the end as it was, down to the raft log."""
     registrations, tags = site.on_each(Node.registration), [node.tags for node in site.nodes]
-    index, sessions = site.cluster.raft_index(), len(site.cluster.sessions())
+    index, stored = site.cluster.raft_index(), kept(site)
     yield site
-    assert site.cluster.raft_index() == index
-    assert len(site.cluster.sessions()) == sessions
+    assert site.cluster.wrote_nothing_since(index)
+    assert kept(site) == stored
     assert site.on_each(Node.registration) == registrations
     assert [node.tags for node in site.nodes] == tags
 
@@ -160,7 +172,7 @@ def test_an_ambiguous_service(site: Site) -> None:
     node.agent.register_service(node.definition(ID="another", Checks=[]))
     index = site.cluster.raft_index()
     refused(node, BACKEND, "another", site.service, "service_id", words=options(site))
-    assert site.cluster.raft_index() == index
+    assert site.cluster.wrote_nothing_since(index)
     named = leadertag(*options(site, "--id", "another", "--timeout", "5s"), env=node.env)
     assert named.exit_code == 0, named
 
@@ -171,7 +183,7 @@ def test_a_foreign_value_in_the_lock_key(site: Site) -> None:
     index = site.cluster.raft_index()
     lock = f"{site.service}/{site.query}"
     refused(site.nodes[0], BACKEND, lock, "not leadertag's", words=options(site))
-    assert site.cluster.raft_index() == index
+    assert site.cluster.wrote_nothing_since(index)
     assert site.cluster.server.api("GET", key, None, {"raw": ""})[0] == "mine"
 
 
@@ -180,7 +192,7 @@ def test_a_query_name_that_is_taken(site: Site) -> None:
     site.cluster.server.api("POST", "/v1/query", other)
     index = site.cluster.raft_index()
     refused(site.nodes[0], BACKEND, site.query.upper(), "'somebody-elses'", words=options(site))
-    assert site.cluster.raft_index() == index
+    assert site.cluster.wrote_nothing_since(index)
     assert site.nodes[0].tags == ["sensu"]
 
 
@@ -221,7 +233,7 @@ def test_no_rights_and_a_stopped_agent(
             assert not token or token not in done.output
             if not loud:
                 complaint(done)
-    assert cluster.raft_index() == index
+    assert cluster.wrote_nothing_since(index)
 
     right = cluster.create_token(json.dumps(rules(unique_name)))
     env = {**state, "CONSUL_HTTP_TOKEN": right}

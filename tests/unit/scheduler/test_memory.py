@@ -155,3 +155,28 @@ def test_a_state_dir_that_others_can_write_is_refused(tmp_path: Path) -> None:
     tmp_path.chmod(0o777)
     with pytest.raises(ConfigError, match="others can write there"):
         member(tmp_path).take({})
+
+
+def test_the_last_confirmation_outlives_the_process(tmp_path: Path) -> None:
+    file = member(tmp_path)
+    assert file.take({})
+    file.store(MEMORY)
+    for at in (13.0, 14.25):
+        file.note_confirmed(at)
+    file.give_back()
+    found = member(tmp_path).load()
+    assert found is not None
+    assert found.confirmed_at == 14.25
+
+
+def test_a_confirmation_of_another_boot_is_none(tmp_path: Path) -> None:
+    old = member(tmp_path, "b0")
+    assert old.take({})
+    old.note_confirmed(9999.0)
+    old.give_back()
+    file = member(tmp_path)
+    assert file.take({})
+    file.store(MEMORY)
+    found = file.load()
+    assert found is not None
+    assert found.confirmed_at == MEMORY.confirmed_at

@@ -136,6 +136,17 @@ def test_a_taken_guard_is_left_again() -> None:
     world.registry.members.assert_not_called()
 
 
+def test_a_guard_under_which_nothing_can_be_read_is_left_again() -> None:
+    performer, world = make()
+    guard = MagicMock()
+    guard.__enter__.return_value = True
+    world.lock.guard.return_value = guard
+    world.registry.members.side_effect = BackendUnavailable("no server")
+    with pytest.raises(BackendUnavailable):
+        performer.perform(ev.EnterGuard(1))
+    guard.__exit__.assert_called_once()
+
+
 def test_the_guard_is_held_until_it_is_left() -> None:
     performer, world = make()
     guard = MagicMock()
