@@ -209,9 +209,12 @@ class Member:
         due = s.contact_ends
         if s.lease is None and s.memory is not None:
             # After a restart nothing is confirmed until the lock is taken back. That is quick,
-            # and only a confirmation may move the deadline of the process before.
-            due = min(self._admitted_at + ADOPT_WITHIN,
-                      s.memory.confirmed_at + self.policy.contact_limit)  # fmt: skip
+            # and only a confirmation may move a deadline of the process before that is still
+            # ahead; one that has passed was for that process's own guardian.
+            due = self._admitted_at + ADOPT_WITHIN
+            before = s.memory.confirmed_at + self.policy.contact_limit
+            if self._admitted_at < before < due:
+                due = before
         strike_at = due + GUARDIAN_LAG
         if s.state in GIVING_UP:  # under way: leave it the time that it may take
             strike_at = max(strike_at, s.entered + demoting + SLACK)
