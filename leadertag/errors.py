@@ -54,6 +54,10 @@ class Conflict(BackendError):
     """Something else stands where leadertag would write (a foreign value, a taken name)."""
 
 
+class Changed(BackendError):
+    """What was to be replaced is not what was read any more: read it again."""
+
+
 class NotRegistered(BackendError):
     """The registry knows no instance of the service here."""
 

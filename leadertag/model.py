@@ -12,6 +12,9 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from leadertag.decoding import typed_fields
+from leadertag.plan import NO_PLAN, Plan
+
 
 class Role(StrEnum):
     """What an instance is in its election. ``UNKNOWN`` is a real answer, not an error."""
@@ -153,7 +156,7 @@ class Record:
                 return None
             record = cls(
                 phase=Phase(data["phase"]),
-                **{name: kind(_typed(data[name], kind)) for name, kind in _RECORD_FIELDS.items()},
+                **typed_fields(data, _RECORD_FIELDS),
             )
         except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
             return None
@@ -168,13 +171,6 @@ _RECORD_FIELDS: dict[str, type] = {
     "member": str, "instance": str, "node": str, "address": str, "port": int, "term": int,
     "lease": float, "incarnation": int, "since": str, "reason": str,
 }  # fmt: skip
-
-
-def _typed(value: Any, kind: type) -> Any:
-    allowed = (int, float) if kind is float else kind
-    if not isinstance(value, allowed) or isinstance(value, bool):
-        raise TypeError(f"{value!r} is no {kind.__name__}")
-    return value
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +201,8 @@ class LockView:
     holder: str = ""
     record: Record | None = None
     foreign: bool = False
+    plan: Plan = NO_PLAN
+    """What operators ask of the election; stands beside the lock, also when nobody holds it."""
 
     @property
     def exists(self) -> bool:

@@ -29,6 +29,7 @@ from leadertag.model import (
     Record,
     TagChange,
 )
+from leadertag.plan import Note
 
 if TYPE_CHECKING:
     from leadertag.config.table import Table
@@ -166,11 +167,29 @@ class LockProvider(Provider):
 
     @abstractmethod
     def read(self, key: str) -> LockView:
-        """Read one lock, linearizably."""
+        """Read one lock, with its plan, linearizably."""
 
     @abstractmethod
     def watch(self, keys: Sequence[str]) -> Watch:
-        """Watch many locks at once. Snapshots map each key to its :class:`LockView`."""
+        """Watch many locks, with their plans, at once.
+
+        Snapshots map each key to its :class:`LockView`.
+        """
+
+    @abstractmethod
+    def read_note(self, key: str, name: str) -> Note:
+        """Read a note beside a lock, linearizably. ``name`` is ``plan`` or ``history``.
+
+        Notes outlive holders and sessions and exist whether the lock does or not.
+        """
+
+    @abstractmethod
+    def write_note(self, key: str, name: str, note: Note) -> Note:
+        """Write ``note.value`` if the note is still the one with ``note.index`` (0: none).
+
+        Returns the note as it stands now. Raises Changed when it is another by now. An
+        empty value removes it. Nobody needs to hold the lock for that.
+        """
 
     def guard(self, compat: str, query: str, service: str) -> AbstractContextManager[bool]:
         """Return the predecessor's own election lock, for a rolling change.

@@ -14,14 +14,15 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any, ClassVar, Self
 
-from leadertag.errors import ConfigError, Conflict, LeaseLost
+from leadertag.errors import Changed, ConfigError, Conflict, LeaseLost
 from leadertag.model import Characteristic, Lease, LockView, Phase, Record
+from leadertag.plan import PLAN, Note, Plan
 from leadertag.providers import BackendContext, LockProvider, Watch
 from leadertag_consul.backend import Backend
 from leadertag_consul.blocking import BlockingRead, BlockingWatch
 from leadertag_consul.client import TXN_LIMIT, Answer, Refused
 from leadertag_consul.guard import PREDECESSOR, PredecessorLock
-from leadertag_consul.kv import Entry, entry_of, operation, view_of
+from leadertag_consul.kv import Entry, entry_of, note_key, note_of, operation, swap, view_of
 
 _SHORTEST_TTL, _LONGEST_TTL = 10.0, 86400.0  # Consul refuses anything else
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -198,7 +199,7 @@ class ConsulLock(LockProvider):
         Consul cannot compare a value in a transaction. The index pins what was read here:
         the transaction that follows is refused if anything was written in between.
         """
-        view = self.read(lease.key)
+        view = view_of(lease.key, self._entry(lease.key))
         term = view.record.term if view.record else 0
         if (view.index, view.holder, term) != (lease.index, lease.session, lease.term):
             raise self._lost(lease, "it changed since")
@@ -264,9 +265,13 @@ class ConsulLock(LockProvider):
         return term == lease.term
 
     def read(self, key: str) -> LockView:
-        """Read one lock, linearizably."""
-        entry = self._entry(key)
-        return LockView(key) if entry is None else view_of(key, entry)
+        """Read one lock and its plan, linearizably, of one moment where the lock exists."""
+        full = self._prefix + key
+        answer = self._client.get(f"/v1/kv/{full}", {"recurse": "", "consistent": ""})
+        pairs = {pair["Key"]: pair for pair in answer.data or ()}
+        # From a list Consul leaves out what the token may not read. One key alone says so.
+        entry = entry_of(pairs[full]) if full in pairs else self._entry(key)
+        return view_of(key, entry, Plan.decode(note_of(pairs.get(note_key(full, PLAN)))))
 
     def _entry(self, key: str) -> Entry | None:
         answer = self._client.get(f"/v1/kv/{self._prefix}{key}", {"consistent": ""})
@@ -277,6 +282,25 @@ class ConsulLock(LockProvider):
         read = BlockingRead(self._client, f"/v1/kv/{self._prefix}", {"recurse": ""})
         return LockWatch(read, self._prefix, keys)
 
+    # -- notes --------------------------------------------------------------------------------
+
+    def read_note(self, key: str, name: str) -> Note:
+        """Read a note, a key of its own without a session."""
+        path = f"/v1/kv/{note_key(self._prefix + key, name)}"
+        answer = self._client.get(path, {"consistent": ""})
+        return note_of(answer.data[0] if answer.data else None)
+
+    def write_note(self, key: str, name: str, note: Note) -> Note:
+        """Replace or remove a note by compare-and-set of its ModifyIndex."""
+        full = note_key(self._prefix + key, name)
+        outcome = self._client.txn(swap(full, note), consistent=True)
+        if not outcome.committed:
+            where = self._backend.settings.address
+            raise Changed(f"{full} at {where} has changed since it was read: {outcome.reasons}")
+        if not note.value:
+            return Note()
+        return Note(note.value, int(outcome.results[-1]["KV"]["ModifyIndex"]))
+
     # -- the predecessor ----------------------------------------------------------------------
 
     def guard(self, compat: str, query: str, service: str) -> AbstractContextManager[bool]:
@@ -286,8 +310,14 @@ class ConsulLock(LockProvider):
         return PredecessorLock(self._client, f"check-{query}-{service}", self._guards)
 
 
+_Raw = tuple[Mapping[str, Any] | None, Mapping[str, Any] | None]
+"""A lock and its plan as Consul answered them."""
+
+
 class LockWatch(BlockingWatch):
-    """All locks of the process in one read; keys that do not exist are told as such.
+    """All locks of the process in one read, their plans with them.
+
+    Keys that do not exist are told as such; of the other notes nothing is even decoded.
 
     While nothing at all exists under the prefix, Consul blocks on the index of the whole
     KV store, and any write anywhere wakes the read: the pause in ``poll`` bounds that.
@@ -297,15 +327,17 @@ class LockWatch(BlockingWatch):
         super().__init__(read)
         self._prefix = prefix
         self._keys = tuple(keys)
-        self._known: dict[str, tuple[Mapping[str, Any] | None, LockView]] = {}
+        self._known: dict[str, tuple[_Raw, LockView]] = {}
 
     def _snapshot(self, answer: Answer) -> Mapping[str, LockView]:
         pairs = {pair["Key"]: pair for pair in answer.data or ()}
         known, self._known = self._known, {}
         for key in self._keys:
-            pair = pairs.get(self._prefix + key)
-            before, view = known.get(key, (None, LockView(key)))
-            if pair != before:  # decoded only where it changed: others share the prefix
-                view = LockView(key) if pair is None else view_of(key, entry_of(pair))
-            self._known[key] = (pair, view)
+            full = self._prefix + key
+            raw = pairs.get(full), pairs.get(note_key(full, PLAN))
+            before, view = known.get(key, ((None, None), LockView(key)))
+            if raw != before:  # decoded only where it changed: others share the prefix
+                entry = entry_of(raw[0]) if raw[0] else None
+                view = view_of(key, entry, Plan.decode(note_of(raw[1])))
+            self._known[key] = (raw, view)
         return {key: view for key, (_, view) in self._known.items()}

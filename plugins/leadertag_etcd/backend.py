@@ -32,6 +32,10 @@ class Names:
         """Return the key that exists while the lock is held."""
         return self._holders + key
 
+    def note(self, key: str, name: str) -> str:
+        """Return where a note of a lock stands: in the range of the locks, on no lease."""
+        return f"{self.locks}{name}/{key}"
+
     def instances_of(self, service: str) -> str:
         """Return the prefix of a service's instances."""
         return f"{self.instances}{quote(service, safe='')}/"

@@ -2,8 +2,8 @@
 
 Every write is one transaction that compares the revision which created the holder key (the
 term) and the one that last wrote the record (the index), so a message that arrives late
-changes nothing. Both keys are watched as one range: etcd tells changes of one transaction
-together, so nobody ever sees a released lock without its mark.
+changes nothing. Both keys, and the notes, are watched as one range: etcd tells changes of
+one transaction together, so nobody ever sees a released lock without its mark.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, Self
 
-from leadertag.errors import Conflict, LeaseLost
+from leadertag.errors import Changed, Conflict, LeaseLost
 from leadertag.model import Characteristic, Lease, LockView, Phase, Record
+from leadertag.plan import PLAN, Note, Plan
 from leadertag.providers import BackendContext, LockProvider, Watch
 from leadertag_etcd.backend import Backend
 from leadertag_etcd.client import OPERATIONS, Entry, Span, created, delete, modified, put
@@ -24,6 +25,8 @@ from leadertag_etcd.watch import EtcdWatch
 
 _FREED = b',"freed":true}'
 """How a record ends that was written by a release: its phase alone is not believed."""
+LONGEST_NOTE = 1024 * 1024
+"""Bytes. etcd itself takes no request of more than one and a half MiB, unless told to."""
 
 
 class EtcdLock(LockProvider):
@@ -189,25 +192,56 @@ class EtcdLock(LockProvider):
         }  # fmt: skip
 
     def read(self, key: str) -> LockView:
-        """Read one lock."""
-        spans = Span.key(self._names.holder(key)), Span.key(self._names.record(key))
-        _, (holders, records) = self._client.read(*spans)
-        return _view(key, *holders[:1], record=records[0] if records else None)
+        """Read one lock and its plan, of one revision."""
+        _, found = self._client.read(*(Span.key(place) for place in self._places(key)))
+        holder, record, plan = (entries[0] if entries else None for entries in found)
+        return _view(key, holder, record=record, plan=plan)
+
+    def _places(self, key: str) -> tuple[str, str, str]:
+        """Return the keys that make up a lock's view: holder, record, plan."""
+        names = self._names
+        return names.holder(key), names.record(key), names.note(key, PLAN)
 
     def watch(self, keys: Sequence[str]) -> Watch:
-        """Watch all locks of the prefix as one range."""
-        names, wanted = self._names, tuple(keys)
-        concerned = {names.holder(key) for key in wanted} | {names.record(key) for key in wanted}
+        """Watch all locks of the prefix, and their plans, as one range."""
+        places = {key: self._places(key) for key in keys}
+        concerned = {place for three in places.values() for place in three}
 
         def make(entries: Mapping[str, Entry]) -> Mapping[str, Any]:
             return {
-                key: _view(
-                    key, entries.get(names.holder(key)), record=entries.get(names.record(key))
-                )
-                for key in wanted
-            }
+                key: _view(key, entries.get(holder), record=entries.get(record),
+                           plan=entries.get(plan))
+                for key, (holder, record, plan) in places.items()
+            }  # fmt: skip
 
-        return EtcdWatch(self._backend, [Span.under(names.locks)], concerned.__contains__, make)
+        span = Span.under(self._names.locks)
+        return EtcdWatch(self._backend, [span], concerned.__contains__, make)
+
+    # -- notes ------------------------------------------------------------------------------
+
+    def read_note(self, key: str, name: str) -> Note:
+        """Read a note, a key of its own."""
+        _, (entries,) = self._client.read(Span.key(self._names.note(key, name)))
+        return _note(entries[0] if entries else None)
+
+    def write_note(self, key: str, name: str, note: Note) -> Note:
+        """Replace or remove a note by comparing the revision that last wrote it."""
+        place = self._names.note(key, name)
+        if len(note.value) > LONGEST_NOTE:
+            raise Conflict(
+                f"{place} in {self._backend.where}: {len(note.value)} bytes are too much for a "
+                f"note; at most {LONGEST_NOTE} are kept"
+            )
+        if not note.value and not note.index:  # nothing to write; a comparison alone may be stale
+            unchanged = not self.read_note(key, name).index
+            revision = 0
+        else:
+            operation = put(place, note.value) if note.value else delete(place)
+            revision = self._client.commit([modified(place, note.index)], [operation])
+            unchanged = revision > 0
+        if not unchanged:
+            raise Changed(f"{place} in {self._backend.where} has changed since it was read")
+        return Note(note.value, revision) if note.value else Note()
 
 
 def held(backend: Backend, lease: Lease) -> list[Any]:
@@ -231,20 +265,26 @@ def lost(lease: Lease) -> LeaseLost:
     )
 
 
-def _view(key: str, holder: Entry | None = None, *, record: Entry | None) -> LockView:
-    """Return a lock as its two keys have it. A record that somebody deleted is no record."""
-    name = f"{holder.lease:x}" if holder else ""
+def _note(entry: Entry | None) -> Note:
+    return Note(entry.value, entry.modified) if entry else Note()
+
+
+def _view(
+    key: str, holder: Entry | None = None, *, record: Entry | None, plan: Entry | None = None
+) -> LockView:
+    """Return a lock as its keys have it. A record that somebody deleted is no record."""
+    name, asked = f"{holder.lease:x}" if holder else "", Plan.decode(_note(plan))
     if record is None:
-        return LockView(key, holder.modified if holder else 0, name)
+        return LockView(key, holder.modified if holder else 0, name, plan=asked)
     known = Record.decode(record.value)
     if known is None:
-        return LockView(key, record.modified, name, foreign=True)
+        return LockView(key, record.modified, name, foreign=True, plan=asked)
     if not known.term:
         known = replace(known, term=record.modified)
     if not holder and known.phase is Phase.RELEASED and not record.value.endswith(_FREED):
         # Lost after all, whatever its holder wrote into it: that is no mark.
         known = replace(known, phase=Phase.ELECTED)
-    return LockView(key, record.modified, name, known)
+    return LockView(key, record.modified, name, known, plan=asked)
 
 
 def _is_kept(session: KeptLease) -> bool:

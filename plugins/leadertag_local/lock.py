@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import ClassVar, NamedTuple, Self
 
-from leadertag.errors import Conflict, LeaseLost
+from leadertag.errors import Changed, Conflict, LeaseLost
 from leadertag.model import Characteristic, Lease, LockView, Phase, Record
+from leadertag.plan import PLAN, Note, Plan
 from leadertag.providers import BackendContext, LockProvider, Watch
 from leadertag_local.client import LocalClient, count, session_beat
 from leadertag_local.watch import LocalWatch
@@ -140,12 +141,12 @@ class LocalLock(LockProvider):
             return _write(database, view.key, view.holder, row.term, record)
 
     def read(self, key: str) -> LockView:
-        """Read one lock."""
+        """Read one lock and its plan, of one moment."""
         with self._store.read() as database:
             return _view(self._client, database, key, _row(database, key))[0]
 
     def watch(self, keys: Sequence[str]) -> Watch:
-        """Watch the locks, and the moments at which they would expire."""
+        """Watch the locks, their plans, and the moments at which they would expire."""
         client, wanted = self._client, tuple(keys)
 
         def look(database: sqlite3.Connection) -> tuple[Mapping[str, LockView], float | None]:
@@ -154,6 +155,28 @@ class LocalLock(LockProvider):
             return {key: view for key, (view, _) in seen.items()}, min(due, default=None)
 
         return LocalWatch(client, look)
+
+    def read_note(self, key: str, name: str) -> Note:
+        """Read a row of the table ``notes``."""
+        with self._store.read() as database:
+            return _note(database, key, name)
+
+    def write_note(self, key: str, name: str, note: Note) -> Note:
+        """Compare the index and replace or remove the row; its counter is the notes' own."""
+        with self._store.write() as database:
+            if _note(database, key, name).index != note.index:
+                raise Changed(
+                    f"{self._store.path}: {name} of lock {key!r} has changed since it was read"
+                )
+            if not note.value:
+                database.execute("DELETE FROM notes WHERE key = ? AND name = ?", (key, name))
+                return Note()
+            written = Note(note.value, count(database, "note"))
+            database.execute(
+                "INSERT OR REPLACE INTO notes VALUES (?, ?, ?, ?)",
+                (key, name, written.index, written.value),
+            )
+            return written
 
 
 class LockRow(NamedTuple):
@@ -211,8 +234,9 @@ def _view(
     client: LocalClient, database: sqlite3.Connection, key: str, row: LockRow | None
 ) -> tuple[LockView, float | None]:
     """Return the lock as it stands now, and when it would expire if it is held."""
+    plan = Plan.decode(_note(database, key, PLAN))
     if row is None:
-        return LockView(key), None
+        return LockView(key, plan=plan), None
     expires = client.expires(database, row.holder) if row.holder else None
     if expires is not None and client.clock.now() > expires:
         expires = None
@@ -221,4 +245,11 @@ def _view(
         # Lost after all, whatever its holder wrote into it: the mark must not be believed.
         record = replace(record, phase=Phase.ELECTED)
     holder = row.holder if expires is not None else ""
-    return LockView(key, row.idx, holder, record, foreign=record is None), expires
+    return LockView(key, row.idx, holder, record, record is None, plan), expires
+
+
+def _note(database: sqlite3.Connection, key: str, name: str) -> Note:
+    row = database.execute(
+        "SELECT value, idx FROM notes WHERE key = ? AND name = ?", (key, name)
+    ).fetchone()
+    return Note(*row) if row else Note()

@@ -39,6 +39,15 @@ CREATE TABLE queries (
     name TEXT PRIMARY KEY, service TEXT NOT NULL, definition TEXT NOT NULL
 ) WITHOUT ROWID;
 """
+_ADDED = """
+CREATE TABLE IF NOT EXISTS notes (
+    key TEXT NOT NULL, name TEXT NOT NULL, idx INTEGER NOT NULL, value BLOB NOT NULL,
+    PRIMARY KEY (key, name)
+) WITHOUT ROWID;
+INSERT OR IGNORE INTO counters VALUES ('note', 0);
+"""
+"""What the first files of this version lack. It is added to them: an older leadertag on the same
+host knows nothing of it and is not disturbed by it, so the version stays."""
 
 
 def connect(path: str, timeout: float) -> sqlite3.Connection:
@@ -92,7 +101,7 @@ def _vanished(path: str, folder: str) -> BackendUnavailable:
 
 
 def check(database: sqlite3.Connection, path: str) -> None:
-    """Raise ConfigError unless the database is leadertag's and of this version."""
+    """Raise ConfigError unless the database is leadertag's and of this version; complete it."""
     application = _pragma(database, "application_id")
     version = _pragma(database, "user_version")
     if application != APPLICATION:
@@ -107,6 +116,8 @@ def check(database: sqlite3.Connection, path: str) -> None:
             f"{path}: is of schema version {version}, but this leadertag reads version "
             f"{VERSION}; use the leadertag that wrote it"
         )
+    if not database.execute("SELECT 1 FROM sqlite_master WHERE name = 'notes'").fetchone():
+        _run(database, _ADDED)
 
 
 def _make(path: str, timeout: float) -> None:
@@ -123,14 +134,18 @@ def _make(path: str, timeout: float) -> None:
         mode = database.execute("PRAGMA journal_mode = WAL").fetchone()[0]
         if mode != "wal":
             raise ConfigError(f"{path}: needs a local file system (it cannot do SQLite's WAL)")
-        database.execute("BEGIN IMMEDIATE")
-        for statement in _TABLES.split(";"):
-            database.execute(statement)
-        database.execute(f"PRAGMA user_version = {VERSION}")
-        database.execute(f"PRAGMA application_id = {APPLICATION}")
-        database.execute("COMMIT")
+        mark = f"PRAGMA user_version = {VERSION}; PRAGMA application_id = {APPLICATION}"
+        _run(database, _TABLES + _ADDED + mark)
     finally:
         database.close()
+
+
+def _run(database: sqlite3.Connection, statements: str) -> None:
+    """Carry out all of them or, whatever happens, none."""
+    database.execute("BEGIN IMMEDIATE")
+    for statement in statements.split(";"):
+        database.execute(statement)
+    database.execute("COMMIT")
 
 
 def _pragma(database: sqlite3.Connection, name: str) -> int:

@@ -16,13 +16,17 @@ from __future__ import annotations
 
 import pytest
 
-_MODULES = ("harness", "base", "holding", "lock", "registry", "gates", "fenced", "query", "backend")
+_MODULES = (
+    "harness", "base", "holding", "notes", "lock", "registry", "gates", "fenced", "query",
+    "backend",
+)  # fmt: skip
 # Before they are imported, so that a failing assert shows its values.
 pytest.register_assert_rewrite(*(f"{__name__}.{name}" for name in _MODULES))
 
 from leadertag.testing.contracts.backend import BackendContract  # noqa: E402
 from leadertag.testing.contracts.harness import Harness, Member  # noqa: E402
 from leadertag.testing.contracts.lock import LockContract  # noqa: E402
+from leadertag.testing.contracts.notes import NotesContract  # noqa: E402
 from leadertag.testing.contracts.query import QueryContract  # noqa: E402
 from leadertag.testing.contracts.registry import RegistryContract  # noqa: E402
 
@@ -31,6 +35,7 @@ __all__ = [
     "Harness",
     "LockContract",
     "Member",
+    "NotesContract",
     "QueryContract",
     "RegistryContract",
 ]

@@ -8,6 +8,7 @@ import pytest
 
 from leadertag.errors import BackendUnavailable, ConfigError
 from leadertag.model import Characteristic, QueryDefinition, TagChange
+from leadertag.plan import PLAN, Note
 from leadertag.providers import (
     FencedRegistry,
     LockProvider,
@@ -86,6 +87,8 @@ def _verbs(member: Provider) -> list[Callable[[], object]]:
             lambda: lock.open("a", ttl=10.0),
             lambda: lock.read("redis/master"),
             lambda: lock.watch(["redis/master"]).poll(1.0),
+            lambda: lock.read_note("redis/master", PLAN),
+            lambda: lock.write_note("redis/master", PLAN, Note(b"x")),
         ]
     if isinstance(member, RegistryProvider):
         registry = member

@@ -27,6 +27,7 @@ from leadertag.testing.contracts.harness import (
     until,
 )
 from leadertag.testing.contracts.holding import HoldingPart, give, take
+from leadertag.testing.contracts.notes import NotesContract
 
 
 class _Session(Contract):
@@ -320,8 +321,8 @@ class _Watching(Contract):
         polled_until_closed(a.lock.watch([key]), harness.patience)
 
 
-class LockContract(_Session, _Acquiring, HoldingPart, _Watching):
-    """Sessions, acquiring, holding, adopting, watching; and what is declared."""
+class LockContract(_Session, _Acquiring, HoldingPart, _Watching, NotesContract):
+    """Sessions, acquiring, holding, adopting, watching, notes; and what is declared."""
 
     def test_an_unknown_guard_is_refused(self, a: Member, service: str) -> None:
         with pytest.raises(ConfigError) as caught, a.lock.guard("nonesuch", "query", service):
