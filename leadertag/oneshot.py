@@ -19,12 +19,13 @@ from leadertag.checks import checker
 from leadertag.config.settings import ElectionSettings, Settings
 from leadertag.daemon.control import ask
 from leadertag.election import events as ev
+from leadertag.election import planned
 from leadertag.election.machine import next_deadline, resume, step
 from leadertag.election.policy import check_one_shot
 from leadertag.election.signals import aside
 from leadertag.election.standing import Standing
 from leadertag.election.states import State
-from leadertag.errors import BackendError, BackendUnavailable, ConfigError, Conflict
+from leadertag.errors import BackendError, BackendUnavailable, Changed, ConfigError, Conflict
 from leadertag.hooks.runner import HookRunner, WorkerPool
 from leadertag.model import Instance, LockView, Role
 from leadertag.providers import SelfRegistered
@@ -121,7 +122,7 @@ class OneShot:
             return self._step(instance)
         finally:
             self._end_session()
-            self._file.store(self._s.remembered())
+            self._store(self._s.remembered())
             self._file.give_back()
 
     def _end_session(self) -> None:
@@ -129,6 +130,8 @@ class OneShot:
         s = self._s
         if s.lease is not None or s.own_lock or s.session in ("", NO_SESSION):
             return
+        if planned.candidate(s) == s.me.member and planned.open_switchover(s) is not None:
+            return  # the lock is reserved for this very session
         try:
             self._providers.lock.end()
         except BackendError as error:
@@ -174,7 +177,8 @@ class OneShot:
             self._feed(ev.MembersSeen(self._clock.now(), members))
         memory = self._s.memory
         mine = memory is not None and memory.session and view.holder == memory.session
-        if self._s.session in ("", NO_SESSION) and (mine or self._wants(view)):
+        wanted = mine or self._wants(view) or self._invited(view)
+        if self._s.session in ("", NO_SESSION) and wanted:
             self._open_session(memory.session if memory else "")
         elif not self._s.session:
             self._feed(ev.SessionOpened(self._clock.now(), NO_SESSION))
@@ -197,6 +201,16 @@ class OneShot:
                     f"{wanted.service!r}: choose another name, or remove that query"
                 )
         return True
+
+    def _invited(self, view: LockView) -> bool:
+        """Whether a switchover asks this member, or has reserved the lock for it."""
+        asked, leader = view.plan.switchover, view.leader
+        if asked is None or view.plan.paused or asked.refused or self._s.unfit:
+            return False
+        me = self._s.me.member
+        if asked.candidate:
+            return asked.candidate == me
+        return asked.to in ("", me) and leader is not None and leader.member != me
 
     def _open_session(self, hint: str) -> None:
         session = self._providers.lock.open(
@@ -239,12 +253,21 @@ class OneShot:
 
     def _perform(self, effect: ev.Effect) -> None:
         if isinstance(effect, ev.Remember):
-            self._file.store(effect.memory)
+            self._store(effect.memory)
             return
         done = attempt(self._performer.perform, effect, self._clock)
-        if done.error is not None:
+        if done.error is not None and not isinstance(done.error, Changed):
             self._doubt = str(done.error)
         self._feed(done)
+
+    def _store(self, memory: ev.Memory) -> None:
+        """Keep the memory; without it nothing may be promoted, so the run ends."""
+        try:
+            self._file.store(memory)
+        except OSError as error:
+            raise ConfigError(
+                f"state_dir {self._state_dir}: cannot write: {error.strerror or error}"
+            ) from error
 
     def _resting(self) -> bool:
         """Whether this run can do no more."""
@@ -253,7 +276,11 @@ class OneShot:
             return True
         if s.state is State.WAITING_OUT:
             return s.wait_until > self._until and s.pending is None
-        if s.state is not State.WATCHING or s.chore is not None or s.own_lock:
+        if s.chore is not None:
+            return False
+        if s.state is State.SUSPENDED or (s.state is State.WATCHING and s.plan.paused):
+            return True
+        if s.state is not State.WATCHING or s.own_lock:
             return False
         stands_back = s.stand_back_until >= self._until
         return bool(s.unfit) or stands_back or bool(s.view and s.view.foreign)

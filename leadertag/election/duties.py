@@ -1,4 +1,4 @@
-"""What a member owes besides the election: following, its tags, the query, telling.
+"""What a member owes besides the election: following, tags, query, history, plans, telling.
 
 None of it changes a state. One duty is under way at a time; one that failed is tried
 again later.
@@ -7,8 +7,10 @@ again later.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from leadertag.election import events as ev
+from leadertag.election import planned
 from leadertag.election.entry import Entry, ask
 from leadertag.election.standing import BACK_OFF, Standing, foreign_mark
 from leadertag.election.states import State
@@ -21,31 +23,73 @@ QUERY_EVERY = 60.0
 
 def see_to(s: Standing, event: ev.Event) -> Entry:
     """Take up the outcome of a duty and ask for the next one."""
-    s = _outcome(s, event)
+    s, effects = _outcome(s, event)
     if s.state is State.LEADING:
-        return _keep_query(s)
+        s, wanted = _keep_query(s)
+        s, more = _keep_books(s)
+        return s, effects + wanted + more
     if s.state is not State.WATCHING or s.own_lock or s.stopping:
-        return s, []
-    if s.chore is not None or s.now < s.chore_at or s.instance is None:
-        return s, []
-    return _follow(s)
+        return s, effects
+    if s.chore is not None:
+        s, wanted = _overtaken(s)
+        return s, effects + wanted
+    if s.now < s.chore_at or s.instance is None:
+        return s, effects
+    s, wanted = _follow(s)
+    return s, effects + wanted
 
 
-def _outcome(s: Standing, event: ev.Event) -> Standing:
+def _outcome(s: Standing, event: ev.Event) -> Entry:
+    """Take up how a duty has ended; a hook that was asked about a switchover may refuse it."""
     if not isinstance(event, ev.Done) or event.effect != s.chore:
-        return s
-    s = replace(s, chore=None)
-    hook_failed = isinstance(event.effect, ev.RunHook) and not (event.value and event.value.ok)
-    if event.error is not None or hook_failed:
-        why = str(event.error or (event.value and event.value.message) or "a hook failed")
+        return s, []
+    s, effect, value = replace(s, chore=None), event.effect, event.value
+    if isinstance(effect, ev.RunHook) and effect.change.event is not HookEvent.FOLLOW:
+        return planned.answered(s, event)
+    hook = isinstance(effect, ev.RunHook)
+    if hook and value is not None and value.cancelled:
+        return s, []  # ended on purpose: what it stood in the way of comes next
+    if event.error is not None or (hook and not (value and value.ok)):
+        why = str(event.error or (value and value.message) or "a hook failed")
         pause = BACK_OFF[min(s.failures, len(BACK_OFF) - 1)]
-        return replace(s, chore_at=s.now + pause, failures=s.failures + 1, reason=why)
-    s = replace(s, failures=0, reason="")
-    if isinstance(event.effect, ev.RunHook):
-        return replace(s, followed=0 if s.unfit else _mark(event.effect.change))
-    if isinstance(event.effect, ev.SetTags):
-        return s.assumed(event.effect, event.effect.change, None)
+        return replace(s, chore_at=s.now + pause, failures=s.failures + 1, reason=why), []
+    return _succeeded(replace(s, failures=0, reason=""), effect, value), []
+
+
+def _succeeded(s: Standing, effect: ev.Effect, value: Any) -> Standing:
+    match effect:
+        case ev.RunHook(change=change):
+            return replace(s, followed=0 if s.unfit else _mark(change))
+        case ev.SetTags(change=tags):
+            return s.assumed(effect, tags, None)
+        case ev.WritePlan():
+            return replace(s, plan=value)
+        case ev.RecordChange():
+            return replace(s, succession=None)
     return s
+
+
+def _overtaken(s: Standing) -> Entry:
+    """End a ``follow`` early when there is a newer leader to follow by now."""
+    chore, wanted = s.chore, s.to_follow
+    follows = isinstance(chore, ev.RunHook) and chore.change.event is HookEvent.FOLLOW
+    if not follows or s.overtaken == s.chore or wanted is None or s.unfit:
+        return s, []
+    assert isinstance(chore, ev.RunHook)
+    if _mark(chore.change) == wanted[0]:
+        return s, []
+    s, cancel = ask(replace(s, overtaken=chore), ev.CancelHook)
+    return s, [cancel]
+
+
+def _keep_books(s: Standing) -> Entry:
+    """As the leader: write the history, and take away plans that are done."""
+    if s.chore is not None or s.now < s.chore_at:
+        return s, []
+    if s.succession is not None:
+        s, record = ask(s, ev.RecordChange, change=s.succession)
+        return replace(s, chore=record), [record]
+    return planned.tidy(s)
 
 
 def _mark(change: RoleChange) -> int:
@@ -80,7 +124,7 @@ def _follow(s: Standing) -> Entry:
         s = replace(s, followed=mark)
     if election.follower_tag not in instance.tags:
         return _set_tags(s, TagChange(add=(election.follower_tag,), remove=(election.leader_tag,)))
-    return replace(s, role=Role.FOLLOWER), []
+    return planned.consider(replace(s, role=Role.FOLLOWER))
 
 
 def _kept_for_compat(s: Standing) -> bool:

@@ -15,6 +15,7 @@ from leadertag.election import events as ev
 from leadertag.election.standing import BACK_OFF, Standing
 from leadertag.election.states import Signal, State
 from leadertag.errors import LeaseLost
+from leadertag.history import LeaderChange
 from leadertag.hookspecs import HookEvent
 from leadertag.model import Gate, Lease, LockView, Phase, Role, TagChange
 
@@ -126,8 +127,9 @@ def guarding(s: Standing, _: Signal, __: ev.Event) -> Entry:
 
 
 def promoting(s: Standing, _: Signal, __: ev.Event) -> Entry:
-    """Act as leader from here on."""
-    return _hook(replace(s, acting=True), HookEvent.PROMOTE, Role.LEADER)
+    """Act as leader from here on, in succession of whoever led last."""
+    succession = LeaderChange(s.term, s.led, s.me.member, s.ended_by)
+    return _hook(replace(s, acting=True, succession=succession), HookEvent.PROMOTE, Role.LEADER)
 
 
 def closing(s: Standing, signal: Signal, _: ev.Event) -> Entry:
@@ -158,9 +160,12 @@ def leading(s: Standing, _: Signal, event: ev.Event) -> Entry:
     publication, effect = _value(event), getattr(event, "effect", None)
     assert isinstance(effect, ev.Publish)
     s = _take(s, publication.lease, event).assumed(effect, effect.change, effect.gate)
+    if s.succession is not None and s.vacant_since is not None:
+        s = replace(s, succession=replace(s.succession, vacant=s.now - s.vacant_since))
     return replace(
         s, confirmed_at=publication.sent_at, registry_at=publication.sent_at,
         role=Role.LEADER, query_due=s.now, retry_at=s.now + 0.2, reason="",
+        led=s.me.member, led_term=s.term, ended_by="", vacant_since=None,
     ), []  # fmt: skip
 
 
@@ -168,7 +173,7 @@ def leading(s: Standing, _: Signal, event: ev.Event) -> Entry:
 
 
 def holding(s: Standing, _: Signal, __: ev.Event) -> Entry:
-    """Keep the service's role, but let nobody find it."""
+    """Keep the service's role, but let nobody find it: without contact, or unfit in a pause."""
     if s.gate is None or s.instance is None:
         return s, []
     s, shut = ask(s, ev.ShutGate, instance_id=s.instance.id, gate=s.gate)
@@ -217,7 +222,7 @@ def stuck(s: Standing, _: Signal, __: ev.Event) -> Entry:
 
 def releasing(s: Standing, signal: Signal, event: ev.Event) -> Entry:
     """Free the lock, with the mark only if no wait is owed any more."""
-    s = replace(s, acting=False, offered=False, role=Role.UNKNOWN)
+    s = replace(s, acting=False, offered=False, role=Role.UNKNOWN, succession=None)
     if signal is Signal.STALE_TERM:
         s = _term_too_low(s, _value(event))
     if s.lease is not None:
@@ -274,6 +279,7 @@ ENTRY: dict[State, Callable[[Standing, Signal, ev.Event], Entry]] = {
     State.PUBLISHING: publishing,
     State.LEADING: leading,
     State.HOLDING: holding,
+    State.SUSPENDED: holding,
     State.RETRACTING: retracting,
     State.DEMOTING: demoting,
     State.FENCING: fencing,

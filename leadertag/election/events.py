@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from leadertag.errors import LeaderTagError
+from leadertag.history import LeaderChange
 from leadertag.hookspecs import RoleChange
 from leadertag.model import Gate, Health, Instance, Lease, LockView, Record, TagChange
+from leadertag.plan import Plan
 
 # -- events ----------------------------------------------------------------------
 
@@ -240,6 +242,20 @@ class EnsureQuery(Effect):
 
 
 @dataclass(frozen=True, slots=True)
+class WritePlan(Effect):
+    """Write the plan, if it still is the one that was seen; value: Plan."""
+
+    plan: Plan
+
+
+@dataclass(frozen=True, slots=True)
+class RecordChange(Effect):
+    """Add a change of leader to the history."""
+
+    change: LeaderChange
+
+
+@dataclass(frozen=True, slots=True)
 class Remember(Effect):
     """Keep this over a restart, before anything that follows is done."""
 
@@ -269,3 +285,11 @@ class Memory:
     free_index: int = 0
     wait: float = 0.0
     stand_back_until: float = 0.0
+    asked: str = ""
+    asked_since: float = 0.0
+    released_index: int = 0
+    released_since: float = 0.0
+    led: str = ""
+    led_term: int = 0
+    ended_by: str = ""
+    vacant_since: float | None = None

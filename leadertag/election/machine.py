@@ -8,9 +8,10 @@ daemon, by one-shot ``check`` and by the simulator.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
+from operator import attrgetter
 
-from leadertag.election import duties
+from leadertag.election import duties, planned
 from leadertag.election import events as ev
 from leadertag.election.entry import ENTRY, GUARD_BACK, ask
 from leadertag.election.observing import observe
@@ -35,6 +36,9 @@ def begin(policy: Policy, now: float, memory: ev.Memory | None = None) -> Standi
     return replace(
         s, memory=memory, acting=memory.acting, seen_term=memory.seen_term,
         term=memory.term, followed=memory.followed, stand_back_until=memory.stand_back_until,
+        asked=memory.asked, asked_since=memory.asked_since, released_index=memory.released_index,
+        released_since=memory.released_since, led=memory.led, led_term=memory.led_term,
+        ended_by=memory.ended_by, vacant_since=memory.vacant_since,
     )  # fmt: skip
 
 
@@ -54,7 +58,7 @@ def resume(policy: Policy, now: float, memory: ev.Memory) -> Standing:
     )  # fmt: skip
     if memory.state == State.WAITING_OUT:
         return replace(s, state=State.WAITING_OUT)
-    if memory.acting and memory.state in (State.LEADING, State.STOPPED):
+    if memory.acting and memory.state in (State.LEADING, State.SUSPENDED, State.STOPPED):
         return replace(s, state=State.LEADING, role=Role.LEADER)
     gives_up = State.STUCK if memory.acting else State.RELEASING
     return replace(s, state=gives_up, retry_at=now, reason="the last run was cut short")
@@ -146,8 +150,16 @@ def _reason(s: Standing, signal: Signal, event: ev.Event) -> str:
     """Return why this transition is taken, for records, hooks and people."""
     if signal is Signal.UNFIT:
         return s.unfit
-    if signal in (Signal.NO_CONTACT, Signal.STOP, Signal.FOREIGN, Signal.ORPHANED):
+    if signal in (
+        Signal.NO_CONTACT,
+        Signal.STOP,
+        Signal.FOREIGN,
+        Signal.ORPHANED,
+        Signal.PAUSE,
+    ):
         return str(signal)
+    if signal is Signal.HAND_OVER:
+        return planned.why_handed_over(s)
     if isinstance(event, ev.Done) and isinstance(event.effect, ev.RunHook) and event.value:
         return event.value.message or s.reason
     return s.reason
@@ -161,8 +173,9 @@ def _remember(before: Standing, s: Standing, effects: list[ev.Effect]) -> Step:
     return s, [remember, *effects]
 
 
-def _durable(s: Standing) -> ev.Memory:
-    return replace(s.remembered(), confirmed_at=0.0)
+# Kept elsewhere, several times a second: when the lock was last confirmed.
+_durable = attrgetter(*(f.name for f in fields(ev.Memory) if f.name != "confirmed_at"), "memory")
+"""What a restart has to find: whatever of it changes is remembered."""
 
 
 def next_deadline(s: Standing) -> float | None:
@@ -172,6 +185,7 @@ def next_deadline(s: Standing) -> float | None:
         times.append(s.contact_ends)
     if s.state is State.LEADING:
         times += [s.registry_at + s.policy.lease, s.query_due]
+    times += planned.deadlines(s)
     if s.state is State.WAITING_OUT:
         times.append(s.wait_until)
     if s.state is State.RETRACTING:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from leadertag.election import events as ev
+from leadertag.election import planned
 from leadertag.election.standing import BACK_OFF, Standing
 from leadertag.errors import LeaseLost
 from leadertag.model import Instance, Lease, LockView
@@ -68,7 +69,8 @@ def _lock_seen(s: Standing, view: LockView) -> Standing:
     if s.lease is not None and view.index < s.lease.index and view.exists:
         return s  # a late picture from before our own write; confirmation settles the rest
     others_term = view.record.term if view.record and view.holder != s.session else 0
-    s = replace(s, view=view, seen_term=max(s.seen_term, others_term))
+    s = replace(s, view=view, plan=view.plan, seen_term=max(s.seen_term, others_term))
+    s = planned.notice_leader(planned.notice(s))
     if s.lease is not None:
         s = replace(s, lease=_as_written(s.lease, view))
     if s.lease is not None and view.holder != s.lease.session:

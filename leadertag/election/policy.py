@@ -20,7 +20,7 @@ CONFIRMS_PER_LEASE = 8
 """Confirmations sent in one lease: one may be lost without anybody noticing."""
 SLACK = 0.1
 """Seconds kept for the process itself between a deadline and what is done at it."""
-RETRACT_LIMIT = 1.0
+RETRACT_LIMIT = 0.5
 """Seconds that a planned step-down waits for the registry before it demotes anyway."""
 PUBLISH_PATIENCE = 10.0
 """Seconds that a promoted leader tries to get published before it lets another one try."""
@@ -107,8 +107,11 @@ class Bound:
     meaning: str
 
 
-REQUEST = 0.5
+REQUEST = 0.1
 """Seconds that one request to a healthy backend is reckoned with, at the very worst."""
+TAKE, LOOK, PUBLISH, RELEASE, RETRACT = 3, 1, 8, 2, 3
+"""Requests of each step, one after another: what the two transactions of taking the lock and
+the confirming, writing, tagging, reading back and opening of a publication come to."""
 
 
 def explain(
@@ -118,32 +121,37 @@ def explain(
     gate_life: float,
     session_expiry: float,
     one_shot_interval: float | None = None,
+    request: float = REQUEST,
 ) -> list[Bound]:
     """Return the worst-case times of one election.
 
     ``session_expiry`` is how long the backend keeps the lock of a vanished process, in
     seconds; ``one_shot_interval`` the time between two runs of ``check``, ``None`` for the
-    daemon.
+    daemon; ``request`` what one request to the backend takes at most.
     """
 
     def budget(event: HookEvent) -> float:
         return budgets.get(event, 0.0)
 
-    turn = ("next run of check", one_shot_interval) if one_shot_interval else ("wake-up", REQUEST)
-    take_over = (
-        ("take the lock", REQUEST),
+    turn = ("next run of check", one_shot_interval) if one_shot_interval else ("wake-up", request)
+    hooks = (
         ("before_promote hooks", budget(HookEvent.BEFORE_PROMOTE)),
         ("rank hooks", budget(HookEvent.RANK)),
-        ("promote hooks", budget(HookEvent.PROMOTE)),
-        ("shut out others", gate_life),
-        ("publish and read back", 2 * REQUEST),
     )
+    take_over = (
+        ("take the lock", TAKE * request),
+        *hooks,
+        ("promote hooks", budget(HookEvent.PROMOTE)),
+        ("look at the others", LOOK * request),
+        ("publish and read back", PUBLISH * request),
+    )
+    release = ("release", RELEASE * request)
     step_down = (
         turn,
-        ("take the tag off", RETRACT_LIMIT),
+        ("take the tag off", min(RETRACT * request, RETRACT_LIMIT)),
         ("demote hooks", budget(HookEvent.DEMOTE)),
         ("fence hooks", budget(HookEvent.FENCE)),
-        ("release", REQUEST),
+        release,
     )
     cut_off = ("0.9 x lease", RATE * election.lease)
     bounds = [
@@ -154,12 +162,14 @@ def explain(
         ("host lost", (("backend frees the lock", session_expiry),
          ("wait out the lease", election.lease), turn, *take_over),
          "from the loss to the new leader; nobody else acts before"),
+        ("switchover", (turn, *hooks, ("accept", request), *step_down, turn, *take_over),
+         "from the request to the new leader; the service is without one only from the step-down"),
         ("cut-off leader has stopped acting", (cut_off,),
          "demotion, or else fence, is finished by then"),
     ]  # fmt: skip
     if one_shot_interval is None:
         bounds += [
-            ("leadertag killed or hung", (cut_off, ("release", REQUEST), turn, *take_over),
+            ("leadertag killed or hung", (cut_off, release, turn, *take_over),
              "the guardian has given up in its place, and another one leads"),
             ("dead leadertag stops being resolved", (("gate's life", gate_life),),
              "even if the service still runs"),

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from leadertag.election import events as ev
+from leadertag.election import planned
 from leadertag.election.policy import PUBLISH_PATIENCE, RETRACT_LIMIT, SLACK
 from leadertag.election.standing import Standing
 from leadertag.election.states import Signal, State
@@ -21,7 +22,7 @@ HOOK_GRACE = 1.0
 """Seconds after its limit when a hook that has not been reported counts as failed."""
 
 
-LED = (State.LEADING, State.PUBLISHING, State.HOLDING, State.STOPPED)
+LED = (State.LEADING, State.PUBLISHING, State.HOLDING, State.SUSPENDED, State.STOPPED)
 """States in which a process that was acting was published too: it may be adopted."""
 
 # -- may it campaign? --------------------------------------------------------------
@@ -36,12 +37,12 @@ def aside(s: Standing) -> str:
     if not s.view.free:
         holder = s.view.record.member if s.view.record else "another session"
         return f"the lock is held by {holder}"
-    if not s.session:
-        return "there is no session with the backend"
-    if s.unfit:
-        return s.unfit
-    if s.now < s.stand_back_until:
-        return "it stands back after a failed or vetoed promotion"
+    if s.plan.paused:
+        return "the election is paused"
+    if s.unable:
+        return s.unable
+    if planned.reserved_until(s) is not None:
+        return f"a switchover has reserved the lock for {planned.candidate(s)}"
     if s.policy.election.compat:
         return _aside_in_compat(s)
     if s.stale_leadership:
@@ -82,6 +83,27 @@ def _keep_published(s: Standing, _: ev.Event) -> bool:
 
 def _unfit(s: Standing, _: ev.Event) -> bool:
     return s.instance_known and bool(s.unfit)
+
+
+def _paused(s: Standing, _: ev.Event) -> bool:
+    return s.plan.paused
+
+
+def _suspend(s: Standing, _: ev.Event) -> bool:
+    published = s.lease is not None and s.lease.record.phase is Phase.LEADING
+    return s.plan.paused and published and s.instance_known and bool(s.unfit)
+
+
+def _fit(s: Standing, _: ev.Event) -> bool:
+    return not s.unfit
+
+
+def _unpaused(s: Standing, _: ev.Event) -> bool:
+    return not s.plan.paused
+
+
+def _hand_over(s: Standing, _: ev.Event) -> bool:
+    return planned.may_hand_over(s)
 
 
 def _no_contact(s: Standing, _: ev.Event) -> bool:
@@ -272,13 +294,14 @@ def _released(s: Standing, event: ev.Event) -> bool:
     return bool(done and (done.error is None or isinstance(done.error, LeaseLost)))
 
 
-_IDLE_HOLDER: list[tuple[Signal, Guard]] = [
+_HOLDER: list[tuple[Signal, Guard]] = [
     (Signal.LOST, _lost),
     (Signal.STOP, _stop),
     (Signal.UNFIT, _unfit),
     (Signal.NO_CONTACT, _no_contact),
 ]
-_ACTING: list[tuple[Signal, Guard]] = [*_IDLE_HOLDER, (Signal.FOREIGN, _foreign)]
+_ACTING: list[tuple[Signal, Guard]] = [*_HOLDER, (Signal.FOREIGN, _foreign)]
+_IDLE_HOLDER: list[tuple[Signal, Guard]] = [*_HOLDER, (Signal.PAUSE, _paused)]
 
 SIGNALS: dict[State, list[tuple[Signal, Guard]]] = {
     State.STARTING: [(Signal.STOP, _stop), (Signal.READY, _ready)],
@@ -304,7 +327,9 @@ SIGNALS: dict[State, list[tuple[Signal, Guard]]] = {
     State.CLOSING: [*_ACTING, (Signal.CLOSED, _closed), (Signal.RETRY, _close_again)],
     State.PUBLISHING: [
         (Signal.KEEP, _keep_published),
-        *_ACTING,
+        (Signal.LOST, _lost),
+        (Signal.SUSPEND, _suspend),
+        *_ACTING[1:],
         (Signal.PUBLISHED, _published),
         (Signal.REJECTED, _rejected),
         (Signal.RETRY, _retry),
@@ -313,10 +338,12 @@ SIGNALS: dict[State, list[tuple[Signal, Guard]]] = {
         (Signal.LOST, _lost),
         (Signal.HOLD, _hold),
         (Signal.NO_CONTACT, _no_contact),
+        (Signal.SUSPEND, _suspend),
         (Signal.UNFIT, _unfit),
         (Signal.KEEP, _keep),
         (Signal.STOP, _stop),
         (Signal.FOREIGN, _foreign),
+        (Signal.HAND_OVER, _hand_over),
         (Signal.REVERTED, _reverted),
     ],
     State.HOLDING: [
@@ -324,6 +351,15 @@ SIGNALS: dict[State, list[tuple[Signal, Guard]]] = {
         (Signal.UNFIT, _unfit),
         (Signal.STOP, _stop),
         (Signal.CONTACT, _contact),
+    ],
+    State.SUSPENDED: [
+        (Signal.LOST, _lost),
+        (Signal.NO_CONTACT, _no_contact),
+        (Signal.KEEP, _keep),
+        (Signal.STOP, _stop),
+        (Signal.FOREIGN, _foreign),
+        (Signal.FIT, _fit),
+        (Signal.UNFIT, _unpaused),
     ],
     State.RETRACTING: [(Signal.DONE, _retracted), (Signal.NO_CONTACT, _no_contact)],
     State.DEMOTING: [(Signal.DONE, _demoted), (Signal.FAILED, _hook_failed)],

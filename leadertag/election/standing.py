@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from leadertag.election import events as ev
 from leadertag.election.policy import Policy
 from leadertag.election.states import State
+from leadertag.history import LeaderChange
 from leadertag.hookspecs import HookEvent, RoleChange
 from leadertag.model import (
     Gate,
@@ -24,6 +25,7 @@ from leadertag.model import (
     Role,
     TagChange,
 )
+from leadertag.plan import NO_PLAN, Plan
 
 BACK_OFF = (0.1, 0.2, 0.5, 1.0, 2.0)
 """Seconds before the same thing is tried again, by the number of failures in a row."""
@@ -84,6 +86,8 @@ class Standing:
     """... and since when: what a granted lease counts from."""
     chore: ev.Effect | None = None
     """What a follower has under way."""
+    overtaken: ev.Effect | None = None
+    """The chore that was ended early, because it is about a leader of the past."""
     retry_at: float = 0.0
     chore_at: float = 0.0
     """When a follower's duty that failed is tried again."""
@@ -95,6 +99,28 @@ class Standing:
     reason: str = ""
     query_due: float = 0.0
     serial: int = 0
+
+    # -- what operators ask (see planned.py) ---------------------------------------
+
+    plan: Plan = NO_PLAN
+    asked: str = ""
+    """The id of the switchover last seen ..."""
+    asked_since: float = 0.0
+    """... and when it was first seen."""
+    agreed: int = 0
+    """How many of its own hooks have agreed to that switchover."""
+    declined: bool = False
+    released_index: int = 0
+    """The lock as last released in order ..."""
+    released_since: float = 0.0
+    """... and when that was first seen: a reservation counts from then."""
+    led: str = ""
+    """Who led last, in which term, why no longer, and since when nobody does."""
+    led_term: int = 0
+    ended_by: str = ""
+    vacant_since: float | None = None
+    succession: LeaderChange | None = None
+    """The own entry in the history, until it is written."""
 
     # -- questions ---------------------------------------------------------------
 
@@ -127,6 +153,17 @@ class Standing:
             return f"its health is {self.instance.service_health}"
         missing = [tag for tag in election.tags if tag not in self.instance.tags]
         return f"it lacks the tag {missing[0]!r}" if missing else ""
+
+    @property
+    def unable(self) -> str:
+        """Why this member cannot lead now, whoever holds the lock; ``""`` when it can."""
+        if not self.session:
+            return "there is no session with the backend"
+        if self.unfit:
+            return self.unfit
+        if self.now < self.stand_back_until:
+            return "it stands back after a failed or vetoed promotion"
+        return ""
 
     @property
     def contact_ends(self) -> float:
@@ -296,7 +333,10 @@ class Standing:
             acting=self.acting, waited=self.waited, wait_until=self.wait_until,
             seen_term=self.seen_term, followed=self.followed, confirmed_at=self.confirmed_at,
             free_since=self.free_since, free_index=self.free_index, wait=self.wait,
-            stand_back_until=self.stand_back_until,
+            stand_back_until=self.stand_back_until, asked=self.asked,
+            asked_since=self.asked_since, released_index=self.released_index,
+            released_since=self.released_since, led=self.led, led_term=self.led_term,
+            ended_by=self.ended_by, vacant_since=self.vacant_since,
         )  # fmt: skip
 
 

@@ -37,6 +37,8 @@ class State(StrEnum):
     LEADING = "leading"
     HOLDING = "holding"
     """Without contact and told to hold: keeps its role behind a closed gate."""
+    SUSPENDED = "suspended"
+    """Its service is unfit, but elections are paused: keeps lock and role, behind a closed gate."""
     RETRACTING = "retracting"
     """Closes its gate and takes its tag off."""
     DEMOTING = "demoting"
@@ -78,6 +80,10 @@ class Signal(StrEnum):
     FOREIGN = "a foreign leader is passing"
     STOP = "asked to stop"
     KEEP = "asked to stop and keep the lock"
+    PAUSE = "elections are paused"
+    SUSPEND = "unfit in a pause"
+    FIT = "fit again"
+    HAND_OVER = "a candidate has accepted to succeed it"
 
 
 # What can befall whoever holds the lock but does not act yet ...
@@ -86,6 +92,7 @@ _IDLE_HOLDER = {
     Signal.NO_CONTACT: State.RELEASING,
     Signal.UNFIT: State.RELEASING,
     Signal.STOP: State.RELEASING,
+    Signal.PAUSE: State.RELEASING,
 }
 # ... and whoever acts, but is not published: nothing to retract before demoting.
 _ACTING = {
@@ -133,6 +140,7 @@ TRANSITIONS: dict[State, dict[Signal, State]] = {
         Signal.STOP: State.RETRACTING,
         Signal.FOREIGN: State.RETRACTING,
         Signal.KEEP: State.STOPPED,
+        Signal.SUSPEND: State.SUSPENDED,
         Signal.PUBLISHED: State.LEADING,
         Signal.RETRY: State.PUBLISHING,
         Signal.REJECTED: State.RETRACTING,
@@ -141,7 +149,9 @@ TRANSITIONS: dict[State, dict[Signal, State]] = {
         Signal.LOST: State.DEMOTING,
         Signal.HOLD: State.HOLDING,
         Signal.NO_CONTACT: State.DEMOTING,
+        Signal.SUSPEND: State.SUSPENDED,
         Signal.UNFIT: State.RETRACTING,
+        Signal.HAND_OVER: State.RETRACTING,
         Signal.KEEP: State.STOPPED,
         Signal.STOP: State.RETRACTING,
         Signal.FOREIGN: State.RETRACTING,
@@ -152,6 +162,15 @@ TRANSITIONS: dict[State, dict[Signal, State]] = {
         Signal.UNFIT: State.DEMOTING,
         Signal.STOP: State.DEMOTING,
         Signal.CONTACT: State.PUBLISHING,
+    },
+    State.SUSPENDED: {
+        Signal.LOST: State.DEMOTING,
+        Signal.NO_CONTACT: State.DEMOTING,
+        Signal.KEEP: State.STOPPED,
+        Signal.STOP: State.RETRACTING,
+        Signal.FOREIGN: State.RETRACTING,
+        Signal.FIT: State.PUBLISHING,
+        Signal.UNFIT: State.RETRACTING,
     },
     State.RETRACTING: {Signal.DONE: State.DEMOTING, Signal.NO_CONTACT: State.DEMOTING},
     State.DEMOTING: {Signal.DONE: State.RELEASING, Signal.FAILED: State.FENCING},

@@ -171,8 +171,14 @@ class Member:
         if self.standing.confirmed_at != before.confirmed_at and self.standing.holds:
             self._note_confirmed()
         self._tell(before)
+        unwritten = ""
         for effect in effects:
-            self._dispatch(effect)
+            if isinstance(effect, ev.Remember):
+                unwritten = self._remember(effect.memory)
+            elif unwritten and _promotes(effect):
+                self._post(self.token, _refused(effect, unwritten, self._clock.now()))
+            else:
+                self._dispatch(effect)
         if self._hook_running and self._hook_running < self._cancelled:
             self._cancel_hooks()  # it had not quite started when it was cancelled
 
@@ -238,8 +244,6 @@ class Member:
 
     def _dispatch(self, effect: ev.Effect) -> None:
         match effect:
-            case ev.Remember(memory=memory):
-                self._remember(memory)
             case ev.CancelHook(serial=serial):
                 self._cancelled = serial
                 self._cancel_hooks()
@@ -257,13 +261,17 @@ class Member:
         except OSError as error:
             log.error("%s: cannot note a confirmation: %s", self.election.name, error)
 
-    def _remember(self, memory: ev.Memory) -> None:
+    def _remember(self, memory: ev.Memory) -> str:
+        """Write the memory; returns why that failed, ``""`` when it did not."""
         assert self._file is not None
         try:
             self._file.store(memory)
         except OSError as error:
             # Without it a restart cannot adopt and steps down in order instead.
-            log.error("%s: cannot write its memory: %s", self.election.name, error)
+            why = f"cannot write its memory: {error.strerror or error}"
+            log.error("%s: %s", self.election.name, why)
+            return why
+        return ""
 
     def _perform(self, effect: ev.Effect) -> None:
         done = attempt(self._performer.perform, effect, self._clock)
@@ -298,8 +306,22 @@ class Member:
             "term": s.leader.term if s.leader else s.term,
             "leader": s.leader.member if s.leader else None,
             "settled": settled(s),
+            "paused": s.plan.paused,
             "reason": doing if self.admitted else self._waits_for,
         }
+
+
+def _promotes(effect: ev.Effect) -> bool:
+    return isinstance(effect, ev.RunHook) and effect.change.event is HookEvent.PROMOTE
+
+
+def _refused(promote: ev.Effect, why: str, now: float) -> ev.Done:
+    """Return the outcome of a promotion that may not begin.
+
+    The guardian, and a restart, know of a leadership by its memory alone: a service that
+    were promoted without one would stay so when this process is killed.
+    """
+    return ev.Done(now, promote, Outcome(False, why))
 
 
 def settled(s: Standing) -> bool:

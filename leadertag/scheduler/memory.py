@@ -11,6 +11,7 @@ from __future__ import annotations
 import fcntl
 import json
 import logging
+import math
 import os
 import re
 import struct
@@ -21,6 +22,7 @@ from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
+from leadertag.config.values import LONGEST_TIME
 from leadertag.election.events import Memory
 from leadertag.errors import ConfigError
 from leadertag.model import Lease, Record
@@ -28,6 +30,8 @@ from leadertag.scheduler.clock import Clock
 
 log = logging.getLogger(__name__)
 _CONFIRMED = struct.Struct("<d36s")
+_DAMAGE = (OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError)
+"""What reading a memory may raise that no leadertag has written like that."""
 
 
 class MemberFile:
@@ -95,9 +99,10 @@ class MemberFile:
         """Return what the present holder says of itself."""
         try:
             data = json.loads(self._lock_path.read_bytes())
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return {}
-        return data if isinstance(data, dict) else {}
+        named = isinstance(data, dict) and isinstance(data.get("socket"), str)
+        return data if named else {}
 
     def give_back(self) -> None:
         """Stop speaking for the member."""
@@ -114,10 +119,11 @@ class MemberFile:
                 return None
             writer, lease = int(data.pop("writer")), data.pop("lease")
             memory = Memory(lease=_lease(lease) if lease else None, **_known(data))
+            _check_numbers(memory, self._clock.now())
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-            log.warning("%s is not used: %r", self._memory_path, error)
+        except _DAMAGE as error:
+            log.warning("%s is not used: %.200r", self._memory_path, error)
             return None
         self.writer = writer
         return replace(memory, confirmed_at=max(memory.confirmed_at, self._last_confirmed()))
@@ -137,7 +143,9 @@ class MemberFile:
             at, boot = _CONFIRMED.unpack(self._confirmed_path.read_bytes())
         except (OSError, struct.error):
             return 0.0
-        return float(at) if boot.rstrip(b"\0") == self._clock.boot().encode()[:36] else 0.0
+        ours = boot.rstrip(b"\0") == self._clock.boot().encode()[:36]
+        # What nobody can have confirmed yet would keep a leader from ever giving up.
+        return float(at) if ours and 0 <= at <= self._clock.now() else 0.0
 
     def store(self, memory: Memory) -> None:
         """Keep the memory: whole or not at all. Survives the process, not the boot."""
@@ -179,8 +187,30 @@ def _known(data: dict[str, Any]) -> dict[str, Any]:
     return known
 
 
+def _check_numbers(memory: Memory, now: float) -> None:
+    """Raise ValueError for numbers that no leadertag has written during this boot.
+
+    A wait that began in the future would last for ever, and one that lies long past, of a
+    clock that is no number, would be over: neither may decide who leads.
+    """
+    for item in fields(Memory):
+        value = getattr(memory, item.name)
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            continue
+        past = item.name.endswith(("_at", "_since"))
+        most = now if past else (now + LONGEST_TIME if isinstance(value, float) else 2.0**63)
+        if not (math.isfinite(value) and 0 <= value <= most):
+            raise ValueError(f"{item.name} is {value!r}")
+
+
 def _lease(data: dict[str, Any]) -> Lease:
     record = Record.decode(data.pop("record"))
     if record is None:
         raise ValueError("no record")
-    return Lease(record=record, **data)
+    lease = Lease(record=record, **data)
+    for name, kind in (("key", str), ("session", str), ("term", int), ("index", int)):
+        if type(getattr(lease, name)) is not kind:
+            raise TypeError(f"the lease's {name} is {getattr(lease, name)!r}")
+    if not (0 < lease.term < 2**63 and 0 < lease.index < 2**63):
+        raise ValueError(f"the lease has term {lease.term} and index {lease.index}")
+    return lease

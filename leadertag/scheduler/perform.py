@@ -16,8 +16,10 @@ from leadertag.backends import Providers
 from leadertag.config.settings import ElectionSettings
 from leadertag.election import events as ev
 from leadertag.errors import BackendError, BackendUnavailable, LeaseLost, NotRegistered
+from leadertag.history import record_change
 from leadertag.hooks.runner import HookRunner
 from leadertag.model import Instance, Lease, Record
+from leadertag.plan import Plan, write_plan
 from leadertag.providers import FencedRegistry
 from leadertag.scheduler.clock import Clock, wall_time
 
@@ -128,6 +130,17 @@ class Performer:
         assert self.election.query_definition is not None
         return self.providers.query.ensure(self.election.query_definition)
 
+    # -- beside the lock --------------------------------------------------------------
+
+    def write_plan(self, effect: ev.WritePlan) -> Plan:
+        """Write the plan that operators and members share."""
+        return write_plan(self.providers.lock, self.election.key, effect.plan)
+
+    def record_change(self, effect: ev.RecordChange) -> None:
+        """Add to the history. Dated now: for people."""
+        change = replace(effect.change, at=wall_time())
+        record_change(self.providers.lock, self.election.key, change)
+
     # -- the predecessor's lock -----------------------------------------------------
 
     def enter_guard(self, effect: ev.EnterGuard) -> tuple[Instance, ...] | None:
@@ -175,6 +188,8 @@ _METHODS: dict[type[ev.Effect], str] = {
     ev.SetTags: "set_tags",
     ev.ShutGate: "shut_gate",
     ev.EnsureQuery: "ensure_query",
+    ev.WritePlan: "write_plan",
+    ev.RecordChange: "record_change",
     ev.EnterGuard: "enter_guard",
     ev.LeaveGuard: "leave_guard",
     ev.RunHook: "run_hook",

@@ -153,6 +153,14 @@ def _ensure_query(p: Process, _: ev.EnsureQuery) -> Routine:
     return (yield p.host.server(lambda: False))
 
 
+def _write_plan(p: Process, e: ev.WritePlan) -> Routine:
+    return (yield p.host.server(lambda: p.host.store.write_plan(e.plan, p.host.name)))
+
+
+def _record_change(p: Process, _: ev.RecordChange) -> Routine:
+    yield p.host.server(lambda: None)
+
+
 _METHODS: dict[type[ev.Effect], Callable[[Any, Any], Routine]] = {
     ev.Acquire: _acquire,
     ev.Adopt: _adopt,
@@ -168,4 +176,6 @@ _METHODS: dict[type[ev.Effect], Callable[[Any, Any], Routine]] = {
     ev.SetTags: _set_tags,
     ev.ShutGate: _shut_gate,
     ev.EnsureQuery: _ensure_query,
+    ev.WritePlan: _write_plan,
+    ev.RecordChange: _record_change,
 }

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from leadertag.errors import LeaseLost
+from leadertag.errors import Changed, LeaseLost
 from leadertag.model import Lease, LockView, Phase, Record
+from leadertag.plan import NO_PLAN, Plan
 from leadertag.testing.history import History
 from leadertag.testing.simulator.engine import Engine
 
@@ -37,6 +38,8 @@ class Store:
     changed: Callable[[], None] = lambda: None
     """Called after every change of the key: wakes the watches."""
     sessions: dict[str, Session] = field(default_factory=dict)
+    plan: Plan = NO_PLAN
+    """What operators ask: a note beside the key."""
     guard: str = ""
     """The session that holds the predecessor's own lock."""
     _opened: int = 0
@@ -87,6 +90,11 @@ class Store:
         if self.view.holder == name:
             self._write("", self.view.record, f"freed, session {why}")
 
+    def restart_timers(self, at: float) -> None:
+        """A new leader of the backend gives every session its time again."""
+        for session in self.sessions.values():
+            session.renewed = max(session.renewed, at)
+
     def lose_node(self, host: str) -> None:
         """End all sessions of a node that is gone."""
         for session in [s for s in self.sessions.values() if s.host == host]:
@@ -101,7 +109,7 @@ class Store:
 
     def _write(self, holder: str, record: Record | None, what: str) -> int:
         index = self.next_index()
-        self.view = LockView(self.key, index, holder, record)
+        self.view = LockView(self.key, index, holder, record, plan=self.plan)
         phase = f"{record.phase} term {record.term}" if record else "no record"
         self.engine.note("backend", f"lock {what}: index {index}, {phase}")
         self.changed()
@@ -116,7 +124,7 @@ class Store:
         term = self.index + 1
         self.index = term - 1
         record = replace(record, term=term if at_once else 0)
-        self.view = LockView(self.key, term, session, record)
+        self.view = LockView(self.key, term, session, record, plan=self.plan)
         self.index = term
         self.history.given(session, term)
         self.engine.note("backend", f"lock taken by {session}: term {term}")
@@ -153,9 +161,20 @@ class Store:
         record = self.view.record
         return self.view.holder == lease.session and bool(record and record.term == lease.term)
 
+    def write_plan(self, plan: Plan, who: str) -> Plan:
+        """Write the plan in place of the one with its index."""
+        if plan.index != self.plan.index:
+            raise Changed("the plan has changed")
+        asks = plan.paused or plan.switchover is not None
+        self.plan = replace(plan, index=self.next_index()) if asks else NO_PLAN
+        self.view = replace(self.view, plan=self.plan)
+        self.engine.note(who, f"writes the plan: paused={plan.paused}, {plan.switchover}")
+        self.changed()
+        return self.plan
+
     def delete(self) -> None:
         """An operator deletes the key."""
         self.next_index()
-        self.view = LockView(self.key)
+        self.view = LockView(self.key, plan=self.plan)
         self.engine.note("operator", "deletes the lock's key")
         self.changed()

@@ -10,6 +10,7 @@ from leadertag.election import events as ev
 from leadertag.election.signals import aside
 from leadertag.election.states import State
 from leadertag.errors import BackendUnavailable
+from leadertag.hooks.outcome import Outcome
 from leadertag.hookspecs import HookEvent
 from leadertag.model import Health, Instance, Phase, Role
 from tests.unit.election.driver import (
@@ -73,6 +74,24 @@ def test_a_stale_gate_goes_at_once_too() -> None:
 def test_a_stale_leader_tag_goes_also_when_nobody_leads() -> None:
     d = Driver().ready(held(phase=Phase.ELECTED), instance("me", "master"))
     assert d.wants(ev.SetTags).change.remove == ("master",)
+
+
+def test_a_newer_leader_overtakes_a_follow_that_is_under_way() -> None:
+    d = follower()
+    hook = d.wants(ev.RunHook)
+    d.lock(held(21, term=8))
+    assert d.wants(ev.CancelHook)
+    d.wait(0.5)
+    assert len(d.wanted(ev.CancelHook)) == 1, "it is ended once"
+    assert len(d.wanted(ev.RunHook)) == 1, "one at a time"
+    d.finish(hook, Outcome(False, "ended", cancelled=True))
+    assert d.wants(ev.RunHook).change.term == 8, "and at once the next one"
+
+
+def test_a_follow_goes_on_while_nobody_leads() -> None:
+    d = follower()
+    d.lock(held(21, term=8, phase=Phase.ELECTED))
+    assert not d.wanted(ev.CancelHook)
 
 
 def test_a_follow_that_failed_is_tried_again_later() -> None:
