@@ -8,10 +8,13 @@ from typing import Any
 import pytest
 
 from leadertag.model import Check, Gate, Health, LockView, Phase, QueryDefinition, Record
+from leadertag.plan import Note, Plan
 from leadertag_consul.backend import Node
+from leadertag_consul.client import Answer
 from leadertag_consul.gates import is_gate, latch
 from leadertag_consul.instances import bearing_on, check_of, instance_of
-from leadertag_consul.kv import entry_of, operation, view_of
+from leadertag_consul.kv import entry_of, note_of, operation, swap, view_of
+from leadertag_consul.lock import LockWatch
 from leadertag_consul.query import _definition
 
 RECORD = Record("n1/redis", "redis", "n1", "10.0.0.1", 6379, Phase.LEADING, term=7, lease=3.0)
@@ -37,6 +40,47 @@ def pair(value: bytes | None, **fields: Any) -> dict[str, Any]:
 )
 def test_a_lock_of_a_key(raw: dict[str, Any], view: LockView) -> None:
     assert view_of("k", entry_of(raw)) == view
+
+
+@pytest.mark.parametrize(
+    ("raw", "note"),
+    [
+        (None, Note()),
+        (pair(b"x"), Note(b"x", 9)),
+        (pair(b""), Note(b"", 9)),
+        (pair(None), Note(b"", 9)),
+    ],
+)
+def test_a_note_of_a_key(raw: dict[str, Any] | None, note: Note) -> None:
+    assert note_of(raw) == note
+
+
+def test_a_note_is_swapped_under_its_index() -> None:
+    def verbs(note: Note) -> list[tuple[str, int | None]]:
+        return [(one["KV"]["Verb"], one["KV"].get("Index")) for one in swap("k", note)]
+
+    assert verbs(Note(b"x", 3)) == [("cas", 3)]
+    assert verbs(Note(b"x")) == [("cas", 0)]
+    assert verbs(Note(b"", 3)) == [("check-index", 3), ("delete-cas", 3)]
+    assert verbs(Note()) == [("check-not-exists", None)]
+
+
+def test_a_watch_decodes_locks_and_plans_and_nothing_else() -> None:
+    read: Any = None  # the answers are given here
+    watch = LockWatch(read, "p/locks/", ["s/q", "s/none"])
+    plan = Plan(paused=True, index=9)
+    unreadable = {"Value": "no base64", "ModifyIndex": None}
+    pairs = [
+        {**pair(RECORD.encode()), "Key": "p/locks/s/q"},
+        {"Key": "p/locks/s/q/history", **unreadable},
+        {**pair(plan.encode()), "Key": "p/locks/s/q/plan"},
+        {"Key": "p/locks/s/q2", **unreadable},
+        {"Key": "p/locks/s/q2/plan", **unreadable},
+    ]
+    views = {"s/q": LockView("s/q", 9, "", RECORD, plan=plan), "s/none": LockView("s/none")}
+    assert watch._snapshot(Answer(200, 1, pairs)) == views
+    gone = {"s/q": LockView("s/q", plan=plan), "s/none": LockView("s/none")}
+    assert watch._snapshot(Answer(200, 2, pairs[1:])) == gone
 
 
 def test_an_operation_carries_a_value_only_where_there_is_one() -> None:

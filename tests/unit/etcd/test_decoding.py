@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from leadertag.errors import LeaseLost, NotRegistered
 from leadertag.model import Gate, Health, LockView, Phase, QueryDefinition, Record, TagChange
+from leadertag.plan import Plan
 from leadertag_etcd.backend import Names
 from leadertag_etcd.client import Entry, Span
 from leadertag_etcd.instances import SHUT_OUT, GateState, Registration
@@ -44,6 +45,15 @@ def test_a_held_lock() -> None:
     found = _view("k", HOLDER, record=entry(RECORD.encode()))
     assert found == LockView("k", 9, "abc", RECORD)
     assert found.leader == RECORD
+
+
+@pytest.mark.parametrize("record", [None, entry(RECORD.encode()), entry(b"not ours")])
+def test_a_plan_stands_beside_whatever_the_lock_is(record: Entry | None) -> None:
+    without, plan = _view("k", HOLDER, record=record), Plan(paused=True, by="ops")
+    found = _view("k", HOLDER, record=record, plan=entry(plan.encode(), modified=12))
+    assert found == replace(without, plan=replace(plan, index=12))
+    foreign = _view("k", HOLDER, record=record, plan=entry(b"\xff", modified=12))
+    assert foreign == replace(without, plan=Plan(index=12, foreign=True))
 
 
 def test_the_first_record_of_a_term_gets_it_from_its_revision() -> None:

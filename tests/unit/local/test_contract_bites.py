@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from leadertag.model import Lease, LockView, QueryDefinition, Record, TagChange
+from leadertag.plan import CHANGES, NO_PLAN, PLAN, Note
 from leadertag.providers import Watch
 from leadertag.testing.contracts import LockContract, QueryContract, RegistryContract
 from leadertag_local import LocalLock, LocalQuery, LocalRegistry
@@ -77,6 +78,67 @@ def discard_as_release(self: LocalLock, view: LockView) -> None:
     assert view.record is not None
     lease = Lease(view.key, view.record.term, view.index, view.holder, view.record)
     self.release(lease, replace(view.record, phase=locks.Phase.RELEASED))
+
+
+def write_note_blindly(self: LocalLock, key: str, name: str, note: Note) -> Note:
+    return REAL_WRITE_NOTE(self, key, name, replace(note, index=self.read_note(key, name).index))
+
+
+def write_note_by_force(self: LocalLock, key: str, name: str, note: Note) -> Note:
+    with self._store.write() as database:
+        index = REAL_COUNT(database, "note")
+        row = (key, name, index, note.value)
+        database.execute("INSERT OR REPLACE INTO notes VALUES (?, ?, ?, ?)", row)
+    return replace(note, index=index)
+
+
+def write_note_cut(self: LocalLock, key: str, name: str, note: Note) -> Note:
+    return REAL_WRITE_NOTE(self, key, name, replace(note, value=note.value[:1000]))
+
+
+def write_note_into_the_lock(self: LocalLock, key: str, name: str, note: Note) -> Note:
+    with self._store.write() as database:
+        index = REAL_COUNT(database, "index")
+        database.execute("UPDATE locks SET idx = ? WHERE key = ?", (index, key))
+    return REAL_WRITE_NOTE(self, key, name, note)
+
+
+def read_any_note(self: LocalLock, key: str, name: str) -> Note:
+    with self._store.read() as database:
+        row = database.execute("SELECT value, idx FROM notes WHERE key = ?", (key,)).fetchone()
+    return Note(*row) if row else Note()
+
+
+def read_without_plan(self: LocalLock, key: str) -> LockView:
+    return replace(REAL_LOCK_READ(self, key), plan=NO_PLAN)
+
+
+def read_with_foreign_plan(self: LocalLock, key: str) -> LockView:
+    view = REAL_LOCK_READ(self, key)
+    return replace(view, foreign=view.foreign or view.plan.foreign)
+
+
+def note_of_a_longer_key(database: Any, key: str, name: str) -> Note:
+    row = database.execute(
+        "SELECT value, idx FROM notes WHERE key LIKE ? AND name = ?", (key + "%", name)
+    ).fetchone()
+    return Note(*row) if row else Note()
+
+
+def end_with_notes(self: LocalLock) -> None:
+    with self._store.write() as database:
+        database.execute("DELETE FROM notes")
+    REAL_END(self)
+
+
+def acquire_without_plan(self: LocalLock, seen: LockView, record: Record) -> Lease | LockView:
+    found = REAL_ACQUIRE(self, seen, record)
+    return replace(found, plan=NO_PLAN) if isinstance(found, LockView) else found
+
+
+REAL_WRITE_NOTE = LocalLock.write_note
+REAL_LOCK_READ = LocalLock.read
+REAL_END = LocalLock.end
 
 
 class Mute(Watch):
@@ -175,6 +237,33 @@ LOCK: list[tuple[str, Callable[..., Any], str]] = [
     ("leadertag_local.lock.LocalLock.watch", lambda *_: Mute(), "the_first_snapshot_comes_at_once"),
     ("leadertag_local.lock.LocalLock.watch", lambda *_: Mute(), "close_ends_a_blocked_poll"),
     ("leadertag_local.lock.LocalLock.watch", lambda *_: Chatty(), "nothing_changed_is_none"),
+    ("leadertag_local.lock.LocalLock.write_note", write_note_blindly,
+     "only_the_note_that_was_read_is_replaced"),
+    ("leadertag_local.lock.LocalLock.write_note", write_note_blindly, "an_empty_value_removes"),
+    ("leadertag_local.lock.LocalLock.write_note", write_note_blindly,
+     "what_is_not_there_is_removed_in_silence_but_never_replaced"),
+    ("leadertag_local.lock.LocalLock.write_note", write_note_by_force, "one_of_many_writers_wins"),
+    ("leadertag_local.lock.LocalLock.write_note", write_note_cut, "a_note_is_kept_as_it_is"),
+    ("leadertag_local.lock.LocalLock.write_note", write_note_cut,
+     "a_value_that_is_too_large_is_a_conflict"),
+    ("leadertag_local.lock.LocalLock.write_note", write_note_into_the_lock,
+     "a_held_lock_does_not_notice"),
+    ("leadertag_local.lock.LocalLock.write_note", write_note_into_the_lock,
+     "a_history_changes_no_view"),
+    ("leadertag_local.lock.LocalLock.read_note", lambda *_: Note(), "a_note_is_kept_as_it_is"),
+    ("leadertag_local.lock.LocalLock.read_note", read_any_note, "notes_of_two_names_do_not_mix"),
+    ("leadertag_local.lock.LocalLock.read", read_without_plan,
+     "a_plan_needs_no_lock_and_no_session"),
+    ("leadertag_local.lock.LocalLock.read", read_with_foreign_plan,
+     "a_foreign_note_leaves_the_lock_usable"),
+    ("leadertag_local.lock.LocalLock.acquire", acquire_without_plan,
+     "who_loses_a_race_sees_the_plan_as_well"),
+    ("leadertag_local.lock.LocalLock.end", end_with_notes, "notes_outlive_sessions_and_holders"),
+    ("leadertag_local.lock._note", note_of_a_longer_key, "keys_that_begin_alike_do_not_mix"),
+    ("leadertag_local.lock.PLAN", CHANGES, "every_change_of_a_plan_is_reported"),
+    ("leadertag_local.lock.PLAN", CHANGES, "a_history_changes_no_view"),
+    ("leadertag_local.lock.LocalLock.watch", lambda *_: Mute(),
+     "a_blocked_poll_is_woken_by_a_plan"),
     ("leadertag_local.lock.LocalLock.guard", lambda *_: nullcontext(),
      "an_unknown_guard_is_refused"),
 ]  # fmt: skip
@@ -222,6 +311,8 @@ def run(contract: Any, test: str, harness: LocalHarness) -> None:
         "key": "redis/leader",
         "service": "redis",
         "phase": locks.Phase.RELEASED,
+        "name": PLAN,
+        "there": True,
         "wanted": QueryDefinition("leader", "redis", ("master", "sensu")),
     }
     method = getattr(contract, f"test_{test}")

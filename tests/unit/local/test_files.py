@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 
 from leadertag.errors import BackendUnavailable, ConfigError, LeaderTagError, LeaseLost
-from leadertag.model import QueryDefinition
+from leadertag.model import LockView, QueryDefinition
+from leadertag.plan import PLAN, Note
 from leadertag.testing.contracts.harness import one_line
 from leadertag_local.store import Store
 from tests.unit.local.tools import KEY, PATIENCE, Node
@@ -75,6 +76,22 @@ def test_a_newer_schema_is_refused(path: Path) -> None:
     message = refusal(ConfigError, path)
     assert "99" in message
     assert "version 1" in message
+
+
+def test_a_file_from_before_there_were_notes_is_completed(path: Path) -> None:
+    node = Node(path)
+    session = node.lock.open("n1", ttl=60)
+    lease = node.take()
+    with node.client.store.write() as database:
+        database.execute("DROP TABLE notes")
+        database.execute("DELETE FROM counters WHERE name = 'note'")
+    node.lock.close()
+    later = Node(path)
+    assert later.lock.open("n1", ttl=60, session=session) == session
+    assert later.lock.read(KEY) == LockView(KEY, lease.index, session, lease.record)
+    first = later.lock.write_note(KEY, PLAN, Note(b"{}"))
+    assert Node(path).lock.read_note(KEY, PLAN) == first == Note(b"{}", 1)
+    assert later.lock.confirm([lease]) == {KEY}
 
 
 def test_damage_is_told(path: Path) -> None:

@@ -6,17 +6,20 @@ import os
 import random
 import signal
 import sqlite3
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from leadertag.errors import LeaseLost
-from leadertag.model import Health, Phase
+from leadertag.model import Health, LockView, Phase
+from leadertag.plan import Plan
 from leadertag.testing.contracts.harness import snapshot_where, until
 from leadertag_local.client import LocalClient
 from leadertag_local.watch import LocalWatch
-from tests.unit.local.tools import KEY, PATIENCE, Node, drained, others
+from tests.unit.local.tools import KEY, PATIENCE, Node, Other, drained, others
 
 PRELUDE = """
 import json, os, signal, sys
@@ -56,6 +59,12 @@ watch.close()
 tell("done")
 """
 )
+
+PLANS = """
+from leadertag.plan import Plan, write_plan
+sys.stdin.readline()
+tell(write_plan(node.lock, KEY, Plan(paused=True)).index)
+"""
 
 HOLD = (
     PRELUDE
@@ -183,6 +192,20 @@ def unpolled(client: LocalClient) -> LocalWatch:
     return LocalWatch(client, look, missed=3600.0)
 
 
+def tell_after_the_next_look(watch: LocalWatch, other: Other, word: str) -> None:
+    """Have the other process write when the next poll has looked: only waking shows it then."""
+    look = watch._look
+    watch._missed_one = lambda connection: False  # type: ignore[method-assign]
+
+    def looked(database: sqlite3.Connection) -> tuple[Mapping[str, Any], float | None]:
+        seen = look(database)
+        watch._look = look
+        other.tell(word)
+        return seen
+
+    watch._look = looked
+
+
 def test_writers_wake_the_watches_of_other_processes(tmp_path: Path) -> None:
     path = tmp_path / "x.db"
     node = Node(path)
@@ -190,9 +213,23 @@ def test_writers_wake_the_watches_of_other_processes(tmp_path: Path) -> None:
         holder.hear()
         watch = unpolled(node.client)
         drained(watch)
-        holder.tell("publish")
-        assert holder.hear() == "done"
+        tell_after_the_next_look(watch, holder, "publish")
         assert watch.poll(PATIENCE) is not None
+        assert holder.hear() == "done"
+        watch.close()
+
+
+def test_a_plan_wakes_the_watches_of_other_processes(tmp_path: Path) -> None:
+    path = tmp_path / "x.db"
+    node = Node(path)
+    script = PRELUDE + PLANS
+    with others(script, (path, "n2")) as (operator,):
+        watch = node.lock.watch([KEY])
+        assert isinstance(watch, LocalWatch)
+        drained(watch)
+        tell_after_the_next_look(watch, operator, "pause")
+        seen = watch.poll(PATIENCE)
+        assert seen == {KEY: LockView(KEY, plan=Plan(paused=True, index=operator.hear()))}
         watch.close()
 
 
