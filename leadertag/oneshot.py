@@ -162,6 +162,9 @@ class OneShot:
                 lease, sent_at = self._s.lease, now()
                 held = lease.key in lock.confirm([lease])
                 self._feed(ev.Confirmed(now(), sent_at, lease, held))
+            if self._s.lease is not None:
+                # A leader that is unfit must know first whether the election is paused.
+                self._feed(ev.LockSeen(now(), lock.read(self._election.key)))
             if instance is not None:
                 self._feed(ev.InstanceSeen(now(), instance))
             self._look()

@@ -15,6 +15,7 @@ from leadertag.config.settings import ElectionSettings
 from leadertag.config.values import has_tag
 from leadertag.errors import Ambiguous, NotRegistered
 from leadertag.model import Instance, LockView, Record, Role
+from leadertag.plan import Plan, Switchover
 
 FREE = "free"
 """What ``phase`` says when nobody holds the lock and nobody stepped down in order."""
@@ -48,6 +49,15 @@ class ElectionStatus:
     def leader(self) -> Record | None:
         """The published leader's record."""
         return self.view.leader
+
+    @property
+    def switchover(self) -> Switchover | None:
+        """The switchover that stands; none in a pause, or once a later leader is published."""
+        asked = self.view.plan.switchover
+        if asked is None or self.view.plan.paused:
+            return None
+        done = self.leader is not None and self.leader.term != asked.term
+        return None if done else asked
 
     def role(self, member: Instance) -> Role:
         """Return what a member's tags say; both tags, or none, say nothing."""
@@ -119,8 +129,28 @@ def _doubt(providers: Providers, election: ElectionSettings, members: tuple[Inst
     return ""
 
 
+def pause_in_words(plan: Plan) -> str:
+    """Return since when an election is paused, by whom and why."""
+    since = f" since {plan.since}" if plan.since else ""
+    by = f" by {plan.by}" if plan.by else ""
+    return f"paused{since}{by}" + (f": {plan.reason}" if plan.reason else "")
+
+
+def switchover_in_words(asked: Switchover) -> str:
+    """Return what a switchover asks for, and how far it has come."""
+    what = f"switchover to {asked.to}" if asked.to else "switchover"
+    by = f", asked for by {asked.by}" if asked.by else ""
+    if asked.refused:
+        return f"{what}{by}: refused: {asked.refused}"
+    so_far = f"{asked.candidate} has accepted" if asked.candidate else "nobody has accepted yet"
+    return f"{what}{by}: {so_far}"
+
+
 def as_json(status: ElectionStatus) -> dict[str, Any]:
-    """Return what ``status --json`` says of one election; ``doubt`` only where there is any."""
+    """Return what ``status --json`` says of one election.
+
+    ``switchover`` and ``doubt`` stand there only where there is one.
+    """
     record, leader = status.record, status.leader
     data: dict[str, Any] = {
         "name": status.election.name,
@@ -128,8 +158,7 @@ def as_json(status: ElectionStatus) -> dict[str, Any]:
         "query": status.election.query,
         "term": record.term if record else 0,
         "phase": status.phase,
-        # Nothing can pause an election yet; the key is part of the format.
-        "paused": False,
+        "paused": status.view.plan.paused,
         "since": record.since if record else "",
         "leader": leader
         and {
@@ -140,7 +169,23 @@ def as_json(status: ElectionStatus) -> dict[str, Any]:
         },
         "members": [_member(status, member) for member in status.members],
     }
-    return {**data, "doubt": status.doubt} if status.doubt else data
+    if status.switchover is not None:
+        data["switchover"] = _switchover(status.switchover)
+    if status.doubt:
+        data["doubt"] = status.doubt
+    return data
+
+
+def _switchover(asked: Switchover) -> dict[str, Any]:
+    return {
+        "id": asked.id,
+        "term": asked.term,
+        "to": asked.to,
+        "by": asked.by,
+        "timeout": asked.timeout,
+        "candidate": asked.candidate,
+        "refused": asked.refused,
+    }
 
 
 def _member(status: ElectionStatus, member: Instance) -> dict[str, Any]:

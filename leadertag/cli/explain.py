@@ -1,7 +1,7 @@
 """The worst-case times of this configuration, each with the parts that it is made of.
 
-They hold while the backend answers within half a second; nothing is sent to it here.
-With --interval the times are those of `leadertag check`, run that often.
+They hold while the backend answers each request within --request (default: 100ms); nothing is
+sent to it here. With --interval the times are those of `leadertag check`, run that often.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from leadertag.cli.common import (
 from leadertag.cli.parsing import seconds
 from leadertag.config.settings import ElectionSettings
 from leadertag.config.toml import seconds as written
+from leadertag.election.policy import REQUEST
 from leadertag.hookspecs import HookEvent
 
 if TYPE_CHECKING:
@@ -34,6 +35,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--interval", type=seconds, metavar="TIME", help="for check, run that often"
     )
+    parser.add_argument(
+        "--request", type=seconds, metavar="TIME", default=REQUEST,
+        help="what one request to the backend takes at most (default: 100ms)",
+    )  # fmt: skip
     add_backend_options(parser)
 
 
@@ -62,6 +67,7 @@ def run(args: argparse.Namespace) -> int:
                     gate_life=providers.registry.gate_life,
                     session_expiry=providers.lock.session_expiry(ttl),
                     one_shot_interval=args.interval,
+                    request=args.request,
                 )
                 found.append((election, bounds))
     finally:

@@ -7,56 +7,25 @@ does; 1: not so, or in doubt.
 from __future__ import annotations
 
 import argparse
-import os
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from leadertag.cli import exits
-from leadertag.cli.common import (
-    add_backend_options,
-    address,
-    ascii_only,
-    chosen,
-    load_settings,
-    print_json,
-    set_up_logging,
-    table,
-)
-from leadertag.cli.elections import (
-    ad_hoc,
-    add_election_options,
-    given,
-    refuse_without_service,
-)
-from leadertag.config.settings import ElectionSettings, Settings
-from leadertag.errors import ConfigError
+from leadertag.cli.common import address, ascii_only, print_json, table
+from leadertag.cli.opened import add_arguments, opened
 
 if TYPE_CHECKING:
     from leadertag.status import ElectionStatus
 
+__all__ = ["add_arguments", "run"]
 _HEADER = ("ROLE", "NODE", "ID", "ADDRESS", "HEALTH", "TAGS")
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Describe the verb's options."""
-    parser.add_argument("elections", nargs="*", metavar="ELECTION", help="default: all of the file")
-    add_election_options(parser)
-    add_backend_options(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Look at each election and print what was found."""
-    set_up_logging(args)
-    settings = load_settings(args)
-    elections = _elections(args, settings)
-    from leadertag.backends import open_providers
-    from leadertag.status import as_json, look
+    with opened(args) as (providers, elections):
+        from leadertag.status import as_json, look
 
-    providers = open_providers(settings, environ=os.environ)
-    try:
         found = [look(providers, election) for election in elections]
-    finally:
-        providers.close()
     if args.json:
         print_json({"elections": [as_json(status) for status in found]})
     else:
@@ -64,20 +33,11 @@ def run(args: argparse.Namespace) -> int:
     return exits.UNSETTLED if any(status.problem for status in found) else exits.OK
 
 
-def _elections(args: argparse.Namespace, settings: Settings) -> Sequence[ElectionSettings]:
-    options = given(args)
-    refuse_without_service(options)
-    if not options:
-        return chosen(settings, args.elections)
-    if args.elections:
-        raise ConfigError(f"--service and the election {args.elections[0]!r} exclude each other")
-    return [ad_hoc(settings, options, {})]
-
-
 def _text(status: ElectionStatus) -> list[str]:
     lines = [ascii_only(_headline(status))]
     if status.problem != status.vacancy:
         lines.append(ascii_only(f"  {status.problem}"))
+    lines += [ascii_only(f"  {line}") for line in _planned(status)]
     if not status.members:
         return lines
     rows = [
@@ -92,6 +52,16 @@ def _text(status: ElectionStatus) -> list[str]:
         for member in status.members
     ]
     return [*lines, *(f"  {line}" for line in table([_HEADER, *rows]))]
+
+
+def _planned(status: ElectionStatus) -> list[str]:
+    from leadertag.status import pause_in_words, switchover_in_words
+
+    plan = status.view.plan
+    if plan.foreign:
+        return [f"note: what stands in the plan of {status.election.key!r} is not leadertag's"]
+    lines = [pause_in_words(plan)] if plan.paused else []
+    return lines + ([switchover_in_words(status.switchover)] if status.switchover else [])
 
 
 def _headline(status: ElectionStatus) -> str:

@@ -14,6 +14,7 @@ from leadertag.election import planned
 from leadertag.election.entry import Entry, ask
 from leadertag.election.standing import BACK_OFF, Standing, foreign_mark
 from leadertag.election.states import State
+from leadertag.errors import Changed
 from leadertag.hookspecs import HookEvent, RoleChange
 from leadertag.model import Role, TagChange
 
@@ -49,6 +50,8 @@ def _outcome(s: Standing, event: ev.Event) -> Entry:
     hook = isinstance(effect, ev.RunHook)
     if hook and value is not None and value.cancelled:
         return s, []  # ended on purpose: what it stood in the way of comes next
+    if isinstance(effect, ev.WritePlan) and isinstance(event.error, Changed):
+        return replace(s, chore_at=s.now + BACK_OFF[0]), []  # somebody was faster: no failure
     if event.error is not None or (hook and not (value and value.ok)):
         why = str(event.error or (value and value.message) or "a hook failed")
         pause = BACK_OFF[min(s.failures, len(BACK_OFF) - 1)]

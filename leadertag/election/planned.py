@@ -19,7 +19,7 @@ from leadertag.plan import Plan, Switchover
 
 QUESTIONS = (HookEvent.BEFORE_PROMOTE, HookEvent.RANK)
 """What a candidate asks its own hooks before it accepts, in order."""
-LONGEST_REFUSAL = 200
+LONGEST_REFUSAL = 400
 """Characters of a refusal that are written into the plan."""
 
 

@@ -56,6 +56,11 @@ def modules(*words: str, code: int = 0, module: str = "leadertag.cli") -> set[st
         (("check", "--help"), 0),
         (("status", "--nonsense"), 2),
         (("query", "no/name"), 2),
+        (("switchover", "--help"), 0),
+        (("switchover", "elsewhere"), 2),
+        (("pause", "--query", "q"), 2),
+        (("resume", "elsewhere"), 2),
+        (("history", "--limit", "0"), 2),
     ],
 )
 def test_neither_a_backend_nor_the_engine(
@@ -77,6 +82,20 @@ def test_the_version_costs_next_to_nothing() -> None:
 def test_the_predecessor_s_usage_loads_nothing_either() -> None:
     loaded = modules("-h", module="leadertag.cli.predecessor")
     assert not loaded & (BACKENDS | ENGINE | {"pluggy"})
+
+
+@pytest.mark.parametrize(
+    ("verb", "code"), [("history", 0), ("pause", 0), ("resume", 0), ("switchover", 1)]
+)
+def test_planned_changes_need_one_backend_and_no_election(
+    verb: str, code: int, config: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = CONFIG.replace('backend = "consul"', 'backend = "local"')
+    monkeypatch.setenv("LEADERTAG_CONFIG", config(text))
+    loaded = modules(verb, code=code)
+    assert "leadertag_local" in loaded
+    assert not loaded & (BACKENDS - {"leadertag_local", "sqlite3"})
+    assert not loaded & {"leadertag.oneshot", "leadertag.daemon.service"}
 
 
 def test_one_backend_does_not_load_the_other(

@@ -10,6 +10,7 @@ import pytest
 from leadertag import backends
 from leadertag.errors import Ambiguous, BackendUnavailable, NotRegistered
 from leadertag.model import Check, Health, Instance, LockView, Phase, Record
+from leadertag.plan import Plan, Switchover
 from tests.unit.cli.conftest import Cli
 
 RECORD = Record(
@@ -106,6 +107,64 @@ def test_the_text(cli: Cli, backend: Backend) -> None:
         "  follower  n1    redis  10.0.0.1:6379   passing   sensu,slave",
         "  unknown   n22   redis  10.0.0.22:6379  critical  -",
     ]
+
+
+# -- what is planned ---------------------------------------------------------------------------
+
+ASKED = Switchover("1234", 7, "n2/redis", 30.0, "ann@n1")
+PLANNED: dict[str, tuple[Plan, list[str]]] = {
+    "paused": (
+        Plan(True, "ann@n1", "2026-01-31T11:00:00Z", "new disk"),
+        ["  paused since 2026-01-31T11:00:00Z by ann@n1: new disk"],
+    ),
+    "paused without a word": (Plan(True), ["  paused"]),
+    "open": (
+        Plan(switchover=ASKED),
+        ["  switchover to n2/redis, asked for by ann@n1: nobody has accepted yet"],
+    ),
+    "accepted": (
+        Plan(switchover=replace(ASKED, to="", candidate="n1/redis")),
+        ["  switchover, asked for by ann@n1: n1/redis has accepted"],
+    ),
+    "refused": (
+        Plan(switchover=replace(ASKED, refused="no\x1b")),
+        ["  switchover to n2/redis, asked for by ann@n1: refused: no\\x1b"],
+    ),
+    "of the past": (Plan(switchover=replace(ASKED, term=6)), []),
+    "not in a pause": (Plan(True, switchover=ASKED), ["  paused"]),
+    "foreign": (
+        Plan(foreign=True), ["  note: what stands in the plan of 'redis/q' is not leadertag's"],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", PLANNED)
+def test_what_is_planned(case: str, cli: Cli, backend: Backend) -> None:
+    plan, lines = PLANNED[case]
+    backend.view = replace(HELD, plan=replace(plan, index=3))
+    result = cli(*WORDS)
+    assert result.code == 0
+    assert result.out.splitlines()[1:-4] == lines
+    (election,) = cli(*WORDS, "--json").json["elections"]
+    assert election["paused"] is plan.paused
+    assert ("switchover" in election) == (case in ("open", "accepted", "refused"))
+    assert "doubt" not in election
+
+
+def test_a_switchover_in_json(cli: Cli, backend: Backend) -> None:
+    backend.view = replace(HELD, plan=Plan(switchover=ASKED, index=3))
+    (election,) = cli(*WORDS, "--json").json["elections"]
+    assert election["switchover"] == {
+        "id": "1234", "term": 7, "to": "n2/redis", "by": "ann@n1", "timeout": 30.0,
+        "candidate": "", "refused": "",
+    }  # fmt: skip
+
+
+def test_a_switchover_stands_while_nobody_leads(cli: Cli, backend: Backend) -> None:
+    plan = Plan(switchover=replace(ASKED, candidate="n2/redis"), index=3)
+    backend.view = replace(HELD, holder="", record=RELEASED, plan=plan)
+    lines = cli(*WORDS).out.splitlines()
+    assert lines[1] == "  switchover to n2/redis, asked for by ann@n1: n2/redis has accepted"
 
 
 ELECTED = replace(RECORD, phase=Phase.ELECTED)
