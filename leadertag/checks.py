@@ -9,6 +9,7 @@ import urllib.request
 from collections.abc import Callable
 
 from leadertag.config.settings import CheckSettings
+from leadertag.hooks.processes import inherited
 from leadertag.model import Health
 
 Result = tuple[Health, str]
@@ -49,7 +50,7 @@ def _command(target: tuple[str, ...], timeout: float) -> Result:
     try:
         done = subprocess.run(
             target, timeout=timeout, stdin=subprocess.DEVNULL, capture_output=True, text=True,
-            errors="replace", check=False,
+            errors="replace", env=inherited(), check=False,
         )  # fmt: skip
     except subprocess.TimeoutExpired:
         return Health.CRITICAL, f"{target[0]}: no end within {timeout:g}s"

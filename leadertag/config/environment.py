@@ -6,6 +6,7 @@
 ``LEADERTAG_LOCK_BACKEND``, ``…REGISTRY_…``,    ``lock``, ``registry``, ``query``
 ``…QUERY_BACKEND``
 ``LEADERTAG_STATE_DIR``                         ``state_dir``
+``LEADERTAG_WATCHDOG``                          ``watchdog``
 ``LEADERTAG_LEASE``, ``…STAND_BACK``,           that key of every election
 ``…LEADER_TAG``, ``…FOLLOWER_TAG``,
 ``…ON_BACKEND_LOSS``, ``…ON_STOP``, ``…COMPAT``
@@ -24,11 +25,11 @@ so do those that Kubernetes makes for a service called ``leadertag``.
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from leadertag.config import toml
 from leadertag.config.elections import FIELDS, LISTS
 from leadertag.config.table import Table
 from leadertag.config.values import checked_name
@@ -41,7 +42,9 @@ TOP = {
     "REGISTRY_BACKEND": "registry",
     "QUERY_BACKEND": "query",
     "STATE_DIR": "state_dir",
+    "WATCHDOG": "watchdog",
 }
+_PATHS = ("STATE_DIR", "WATCHDOG")
 EVERY = (
     "lease", "stand_back", "leader_tag", "follower_tag", "on_backend_loss", "on_stop", "compat",
 )  # fmt: skip
@@ -90,7 +93,7 @@ def read_variables(environ: Mapping[str, str]) -> Variables:
                 found[key] = _field(variable, key, value)
         elif rest in TOP:
             _refuse_broken(variable, value)
-            top[TOP[rest]] = value if rest == "STATE_DIR" else checked_name(value, variable)
+            top[TOP[rest]] = value if rest in _PATHS else checked_name(value, variable)
         elif rest.lower() in EVERY:
             every[rest.lower()] = _field(variable, rest.lower(), value)
     return Variables(top, every, elections, backends)
@@ -149,7 +152,7 @@ def _typed(variable: str, value: str) -> Any:
     if not _LOOKS_TYPED.fullmatch(value):
         return value
     try:
-        return tomllib.loads(f"value = {value}\n")["value"]
+        return toml.loads(f"value = {value}\n")["value"]
     except (ValueError, RecursionError, KeyError):
         raise ConfigError(
             f"{variable}: begins like a number, a list or a string in TOML, but is none; "

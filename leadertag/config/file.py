@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import os
 import re
-import stat
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from leadertag.config import toml, trust
 from leadertag.errors import ConfigError
 
 SYSTEM_FILE = "/etc/leadertag/leadertag.toml"
@@ -57,7 +57,7 @@ def read(path: str) -> dict[str, Any]:
     """Return what the file says; ConfigError, with the line where there is one."""
     text = _decode(path, _read_bytes(path))
     try:
-        return tomllib.loads(text)
+        return toml.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(_explain(path, text, error)) from error
     except (ValueError, RecursionError) as error:
@@ -68,7 +68,7 @@ def read(path: str) -> dict[str, Any]:
 def _read_bytes(path: str) -> bytes:
     try:
         with Path(path).open("rb") as file:
-            _refuse_if_others_write(path, os.fstat(file.fileno()))
+            trust.check(path, opened=file.fileno())
             data = file.read(LARGEST + 1)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from error
@@ -77,18 +77,6 @@ def _read_bytes(path: str) -> bytes:
     if len(data) > LARGEST:
         raise ConfigError(f"{path}: is larger than {LARGEST // 2**20} MiB, no configuration is")
     return data
-
-
-def _refuse_if_others_write(path: str, status: os.stat_result) -> None:
-    if os.geteuid() != 0 or not stat.S_ISREG(status.st_mode):
-        return
-    others = status.st_mode & stat.S_IWOTH
-    group = status.st_mode & stat.S_IWGRP and status.st_gid != 0
-    if others or group:
-        raise ConfigError(
-            f"{path}: others than root can write to it (mode {stat.S_IMODE(status.st_mode):04o}), "
-            "but it names commands that run as root: chmod go-w"
-        )
 
 
 def _decode(path: str, data: bytes) -> str:

@@ -15,14 +15,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from leadertag.config import file as config_file
+from leadertag.config import trust
 from leadertag.config.elections import check_conflicts, read_election
-from leadertag.config.environment import Variables, match, read_variables
+from leadertag.config.environment import PREFIX, Variables, match, read_variables
 from leadertag.config.settings import ElectionSettings, Settings
 from leadertag.config.table import Table
 from leadertag.config.values import checked_name
 from leadertag.errors import ConfigError, did_you_mean
 
 KINDS = ("lock", "registry", "query")
+_PATHS = ("state_dir", "watchdog")
 DEFAULT_BACKEND = "consul"
 DEFAULTS = "defaults"
 """``Settings.source`` where no file was read."""
@@ -58,24 +60,24 @@ def load(
     source = found or DEFAULTS
     top = Table(config_file.read(found) if found else {}, source)
     variables = read_variables(environ)
-    layers = {
-        "--state-dir": options.top, "LEADERTAG_STATE_DIR": variables.top,
-        f"{source}: state_dir": _top(top),
-    }  # fmt: skip
-    kinds = {kind: _kind(kind, layers.values()) for kind in KINDS}
+    layers = (options.top, variables.top, _top(top))
+    kinds = {kind: _kind(kind, layers) for kind in KINDS}
     backends = _backends(_section(top, "backends"))
     origins = _apply_backends(backends, variables, kinds.values())
     elections = _elections(_section(top, "elections"), variables, options)
     top.done()
     check_conflicts(elections)
-    return Settings(
+    settings = Settings(
         **kinds,
         elections=elections,
-        state_dir=_state_dir(layers, environ),
+        state_dir=_path("state_dir", layers, source) or default_state_dir(environ),
+        watchdog=_path("watchdog", layers, source),
         backends=backends,
         source=source,
         origins=origins,
     )
+    trust.check_settings(settings, environ)
+    return settings
 
 
 def make_election(
@@ -102,8 +104,8 @@ def _top(table: Table) -> dict[str, str]:
     }
     for key in keys:
         table.raw(key, None)
-    state_dir = table.text("state_dir", "")
-    return {**found, "state_dir": state_dir} if "state_dir" in table else found
+    paths = {key: table.text(key, "") for key in _PATHS}
+    return {**found, **{key: path for key, path in paths.items() if key in table}}
 
 
 def _kind(kind: str, layers: Iterable[Mapping[str, str]]) -> str:
@@ -114,17 +116,18 @@ def _kind(kind: str, layers: Iterable[Mapping[str, str]]) -> str:
     return DEFAULT_BACKEND
 
 
-def _state_dir(layers: Mapping[str, Mapping[str, str]], environ: Mapping[str, str]) -> str:
-    """Return the highest layer's; ``layers`` are named by where the key stands in each."""
-    for where, layer in layers.items():
-        if "state_dir" not in layer:
+def _path(key: str, layers: Iterable[Mapping[str, str]], source: str) -> str:
+    """Return what the highest of the three layers says, ``""`` where none does."""
+    names = (f"--{key.replace('_', '-')}", f"{PREFIX}{key.upper()}", f"{source}: {key}")
+    for where, values in zip(names, layers, strict=True):
+        if key not in values:
             continue
-        path = os.path.expanduser(layer["state_dir"])
+        path = os.path.expanduser(values[key])
         # A relative one would be another for each working directory, and so the lock files.
         if not os.path.isabs(path) or not path.isprintable():
-            raise ConfigError(f"{where} = {layer['state_dir']!r} must be an absolute path")
+            raise ConfigError(f"{where} = {values[key]!r} must be an absolute path")
         return os.path.normpath(path)
-    return default_state_dir(environ)
+    return ""
 
 
 def default_state_dir(environ: Mapping[str, str]) -> str:

@@ -15,6 +15,7 @@ _URL_PASSWORD = re.compile(r"(://[^/@\s:]*:)([^/@\s]+)@")
 _URL_PARAMETER = re.compile(
     r"([?&][^=&\s]*(?:passw|secret|token|key)[^=&\s]*=)([^&\s]+)", re.IGNORECASE
 )
+_USER = re.compile(r"([^:]*:)(.+)", re.DOTALL)  # a user may be written name:password
 _SHORTEST = 4  # hiding a shorter one would hide half of an innocent message
 
 
@@ -29,6 +30,8 @@ def masked(name: str, value: Any) -> Any:
         return {key: masked(str(key), item) for key, item in value.items()}
     if is_secret(name) and value != "":
         return MASK
+    if isinstance(value, str) and (user := _with_password(name, value)):
+        return f"{user[1]}{MASK}"
     if isinstance(value, (list, tuple)):
         return [masked(name, item) for item in value]
     return _mask_urls(value) if isinstance(value, str) else value
@@ -44,7 +47,13 @@ def secrets_in(name: str, value: Any) -> set[str]:
         return set()
     found = {match[1] for pattern in (_URL_PASSWORD, _URL_PARAMETER)
              for match in (m.groups() for m in pattern.finditer(value))}  # fmt: skip
+    if user := _with_password(name, value):
+        found.add(user[2])
     return found | ({value} if is_secret(name) else set())
+
+
+def _with_password(name: str, value: str) -> re.Match[str] | None:
+    return _USER.fullmatch(value) if name.lower().endswith("user") else None
 
 
 def redacted(text: str, secrets: Iterable[str]) -> str:

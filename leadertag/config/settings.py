@@ -92,6 +92,8 @@ class Settings:
     state_dir: str
     backends: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Raw settings of each backend: its own provider reads and checks them."""
+    watchdog: str = ""
+    """The kernel's watchdog device; ``""``: none."""
     source: str = "defaults"
     """The file, for messages."""
     origins: Mapping[str, str] = field(default_factory=dict)

@@ -23,6 +23,7 @@ def shown(settings: Settings) -> dict[str, Any]:
         "registry": settings.registry,
         "query": settings.query,
         "state_dir": settings.state_dir,
+        **({"watchdog": settings.watchdog} if settings.watchdog else {}),
         "backends": {
             name: masked("", dict(backend)) for name, backend in settings.backends.items()
         },

@@ -1,14 +1,36 @@
-"""Writing TOML, which the standard library only reads: as much of it as a configuration has."""
+"""TOML: the standard library reads it; written is as much of it as a configuration has."""
 
 from __future__ import annotations
 
 import json
 import math
 import re
+import tomllib
 from collections.abc import Mapping
 from typing import Any
 
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
+
+
+def loads(text: str) -> dict[str, Any]:
+    """Return a document; ValueError, a TOMLDecodeError where the line is known.
+
+    A number beyond 64 bits is refused, as TOML wants it: not every program that it is
+    passed on to could read it.
+    """
+    data = tomllib.loads(text)
+    _check_numbers(data)
+    return data
+
+
+def _check_numbers(value: Any) -> None:
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, list):
+        for item in value:
+            _check_numbers(item)
+    elif isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise ValueError("a number does not fit into 64 bits")
 
 
 def dumps(data: Mapping[str, Any]) -> str:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import shutil
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from leadertag.errors import ConfigError, HookError
-from leadertag.hooks.processes import run_command
+from leadertag.hooks.processes import inherited, run_command
 from leadertag.hooks.wire import encode_change
 from leadertag.hookspecs import HookEvent, RoleChange, hookimpl
 
@@ -26,6 +25,7 @@ class CommandHook:
     standard input. It is killed at its time limit with all that it started; what it
     leaves running when it ends in time is left alone. ``command`` is a list of strings,
     ``environment`` a table of further variables, ``cwd`` the directory to run it in.
+    Variables with leadertag's own secrets are not passed on (:func:`inherited`).
     """
 
     # One script for all events often answers 0 to those that it does not know. For this
@@ -39,7 +39,7 @@ class CommandHook:
         self._cwd = settings.text("cwd", "") or None
 
     def _run(self, change: RoleChange) -> None:
-        environment = {**os.environ, **self._environment, **variables(change)}
+        environment = {**inherited(), **self._environment, **variables(change)}
         done = run_command(
             self._command,
             stdin=json.dumps(encode_change(change)).encode() + b"\n",

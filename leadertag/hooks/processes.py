@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
+from leadertag.config.secrets import secrets_in
 from leadertag.errors import HookError
 
 # How soon the end of a command is noticed whose children keep its output open. Where
@@ -23,6 +24,11 @@ from leadertag.errors import HookError
 _TICK = 0.02
 _KEPT = 4096
 _CHUNK = 64 * 1024
+
+# What a backend reads by itself. etcd's user may be written name:password.
+_NATIVE_SECRETS = frozenset(
+    {"CONSUL_HTTP_TOKEN", "CONSUL_HTTP_AUTH", "ETCDCTL_USER", "ETCDCTL_PASSWORD"}
+)
 
 _listener: Callable[[int, bool], None] | None = None
 
@@ -73,6 +79,22 @@ def _announced(group: int) -> Iterator[None]:
             _listener(group, False)
 
 
+def inherited() -> dict[str, str]:
+    """Return the environment for what leadertag starts for others: without its own secrets.
+
+    A hook's program has no business with leadertag's token. One that does gets it by the
+    hook's own ``environment``.
+    """
+    return {name: value for name, value in os.environ.items() if not _is_secret(name, value)}
+
+
+def _is_secret(name: str, value: str) -> bool:
+    if name in _NATIVE_SECRETS:
+        return True
+    # Whatever else there is was put there for the hooks.
+    return name.startswith("LEADERTAG_") and bool(secrets_in(name, value))
+
+
 def run_command(
     argv: Sequence[str],
     *,
@@ -83,7 +105,8 @@ def run_command(
 ) -> Completed:
     """Run a command, without a shell, in a process group of its own.
 
-    Its output is passed on to standard output as it comes. When ``timeout`` seconds
+    Without ``env`` it gets what :func:`inherited` returns. Its output is passed on to
+    standard output as it comes. When ``timeout`` seconds
     (0: no limit) have passed it is killed with all that it started, and HookError is
     raised, as it is when the command cannot be started. What it leaves running behind
     itself when it ends in time is left alone.
@@ -94,7 +117,7 @@ def run_command(
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            env=env,
+            env=inherited() if env is None else env,
             cwd=cwd,
             process_group=0,
         )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from leadertag.errors import ConfigError, HookError
 from leadertag.hooks.command import command_line, variables
-from leadertag.hooks.processes import run_command
+from leadertag.hooks.processes import inherited, run_command
 from leadertag.hookspecs import RoleChange, hookimpl
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ class TemplateHook:
         _sync_folder(folder)
 
     def _run(self, change: RoleChange) -> None:
-        environment = {**os.environ, **variables(change)}
+        environment = {**inherited(), **variables(change)}
         done = run_command(self._command, env=environment, timeout=change.timeout)
         if done.status != 0:
             raise HookError(f"{self._command[0]}: {done.describe()}")

@@ -30,10 +30,11 @@ class BlockingRead:
         self._params = params
         self._index = 0
 
-    def read(self, timeout: float) -> Answer | None:
-        """Return the answer once its index has moved, ``None`` after ``timeout`` seconds.
+    def read(self, timeout: float) -> Answer:
+        """Return the answer once its index has moved, or after ``timeout`` seconds.
 
-        The first call, and the first after an error, answers at once.
+        The first call, and the first after an error, answers at once. Whether it says
+        anything new is for its reader to see: a cache may repeat an index that has moved.
         """
         params = dict(self._params)
         if self._index:
@@ -43,10 +44,9 @@ class BlockingRead:
         before, self._index = self._index, 0  # should this fail, the next one starts over
         path = self._path if isinstance(self._path, str) else self._path()
         answer = self._client.get(path, params)
-        if answer.index < before:
-            return answer  # backwards (a restored snapshot): start over, from index 0
-        self._index = max(answer.index, 1)  # 0 would make the next read return at once
-        return None if before and answer.index == before else answer
+        if answer.index >= before:  # else (a restored snapshot) start over, from index 0
+            self._index = max(answer.index, 1)  # 0 would make the next read return at once
+        return answer
 
     def abort(self) -> None:
         """End a read under way in another thread, and all later ones."""
@@ -69,14 +69,14 @@ class BlockingWatch(Watch):
         try:
             if (missed := self._missed()) is not None:
                 return self._new(missed)
-            answer = self._read.read(timeout)
-            snapshot = None if answer is None else self._new(self._snapshot(answer))
+            snapshot = self._new(self._snapshot(self._read.read(timeout)))
         except BackendError:
             self._last = None
             if self._closed.is_set():
                 return None
             raise
-        if answer is not None and snapshot is None:
+        if snapshot is None:
+            # Also where nothing came: a cache may answer at once what Consul would wait with.
             self._closed.wait(min(_CALM, max(0.0, deadline - time.monotonic())))
         return snapshot
 

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import base64
 import json
-import os
+import re
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
 
-from leadertag.errors import BackendError, BackendUnavailable, ConfigError, PermissionDenied
-from leadertag_consul import library
+from leadertag.errors import BackendError, BackendUnavailable, PermissionDenied
+from leadertag_consul import library, shapes
+from leadertag_consul.files import Files
 from leadertag_consul.settings import ConsulSettings
-from leadertag_consul.transport import Transport
+from leadertag_consul.transport import RawAnswer, Transport
 
 T = TypeVar("T")
 
@@ -65,45 +67,6 @@ class Outcome:
         return "; ".join(dict.fromkeys(self.failures.values()))
 
 
-LONGEST_TOKEN = 4096
-
-
-def usable_token(token: str, source: str) -> str:
-    """Return a token that fits into a header; ConfigError, without it, for any other."""
-    if len(token) > LONGEST_TOKEN or not token.isascii() or not token.isprintable():
-        raise ConfigError(
-            f"{source}: the token is not one line of at most {LONGEST_TOKEN} plain characters"
-        )
-    return token
-
-
-class Token:
-    """The token; from a file, it is read again whenever that file has changed."""
-
-    def __init__(self, settings: ConsulSettings) -> None:
-        self._fixed = usable_token(settings.token.strip(), "the Consul token")
-        self._file = settings.token_file
-        self._seen: tuple[int, ...] = ()
-        self._value = ""
-
-    def __call__(self) -> str:
-        """Return the token as it stands now; ConfigError when its file was never readable."""
-        if not self._file:
-            return self._fixed
-        try:
-            stat = os.stat(self._file)
-            seen = (stat.st_mtime_ns, stat.st_ino, stat.st_size)
-            if seen != self._seen:
-                with open(self._file, encoding="utf-8") as file:
-                    self._value = usable_token(file.read(LONGEST_TOKEN + 1).strip(), self._file)
-                self._seen = seen
-        except (OSError, UnicodeDecodeError) as error:
-            # Gone for a moment while it is rotated: the last one still counts.
-            if not self._seen:
-                raise ConfigError(f"token_file {self._file} cannot be read: {error}") from error
-        return self._value or self._fixed
-
-
 class ConsulClient:
     """Requests to the agent.
 
@@ -112,18 +75,26 @@ class ConsulClient:
     a refused transaction are answers, not errors.
     """
 
-    def __init__(self, settings: ConsulSettings, *, size: int = POOL) -> None:
+    def __init__(
+        self, settings: ConsulSettings, *, size: int = POOL, files: Files | None = None
+    ) -> None:
         self.settings = settings
-        self._token = Token(settings)
+        self._files = files or Files.of(settings)
+        self._token = self._files.token
         self._transport = Transport(
-            settings.address, settings.tls, timeout=settings.timeout, size=size
+            settings.address, self._files.tls, timeout=settings.timeout, size=size
         )
         self._mutex = threading.Lock()
         self._library: Any = None
 
     def dedicated(self) -> ConsulClient:
         """Return a client with one connection of its own, for a watch."""
-        return ConsulClient(self.settings, size=1)
+        return ConsulClient(self.settings, size=1, files=self._files)
+
+    @property
+    def token(self) -> str:
+        """The token as it stands now; ``""`` for none."""
+        return self._files.token()
 
     def close(self) -> None:
         """Close idle connections; the client stays usable."""
@@ -137,19 +108,22 @@ class ConsulClient:
 
     def get(self, path: str, params: Mapping[str, object] | None = None) -> Answer:
         """GET; ``wait`` and ``index`` among the parameters make it a blocking query."""
-        return self._http.get(self._answer, path, self._params(path, params))  # type: ignore[no-any-return]
+        answer = partial(self._answer, "GET", path)
+        return self._http.get(answer, path, self._params(path, params))  # type: ignore[no-any-return]
 
     def put(
         self, path: str, body: object = None, params: Mapping[str, object] | None = None
     ) -> Answer:
         """PUT, with ``body`` as JSON."""
         data = json.dumps(body).encode() if body is not None else b""
-        return self._http.put(self._answer, path, self._params(path, params), data=data)  # type: ignore[no-any-return]
+        answer = partial(self._answer, "PUT", path)
+        return self._http.put(answer, path, self._params(path, params), data=data)  # type: ignore[no-any-return]
 
     def post(self, path: str, body: object) -> Answer:
         """POST, with ``body`` as JSON."""
         data = json.dumps(body).encode()
-        return self._http.post(self._answer, path, self._params(path, None), data=data)  # type: ignore[no-any-return]
+        answer = partial(self._answer, "POST", path)
+        return self._http.post(answer, path, self._params(path, None), data=data)  # type: ignore[no-any-return]
 
     def txn(self, operations: Iterable[Mapping[str, Any]], *, consistent: bool = False) -> Outcome:
         """Carry out operations all together or not at all.
@@ -158,14 +132,18 @@ class ConsulClient:
         PermissionDenied when one of them is refused for lack of rights.
         """
         params = {"consistent": ""} if consistent else None
-        answer = self.put("/v1/txn", list(operations), params)
+        sent = list(operations)
+        answer = self.put("/v1/txn", sent, params)
         errors = (answer.data or {}).get("Errors") or ()
         failures = {error["OpIndex"]: " ".join(error["What"].split()) for error in errors}
         if any("Permission denied" in why for why in failures.values()):
             raise PermissionDenied(self._denied("PUT", "/v1/txn"))
         if answer.status == 409 and not failures:
             raise BackendUnavailable(f"Consul at {self.settings.address}: refused without a reason")
-        return Outcome((answer.data or {}).get("Results") or (), failures)
+        outcome = Outcome((answer.data or {}).get("Results") or (), failures)
+        if not _belongs(outcome, sent):
+            raise self._unusable("PUT", "/v1/txn", "what it answers is about another transaction")
+        return outcome
 
     def verb(self, call: Callable[[Any], T]) -> T | None:
         """Use one of the library's own verbs; ``None`` where it says not found."""
@@ -179,6 +157,8 @@ class ConsulClient:
             ValueError,
             LookupError,
             TypeError,
+            AttributeError,
+            OverflowError,
             RecursionError,
         ) as error:
             raise BackendUnavailable(
@@ -217,19 +197,44 @@ class ConsulClient:
         if raw.headers.get("X-Consul-Results-Filtered-By-ACLs") == "true":
             # Newer servers tell when they left something out: not the whole truth.
             raise PermissionDenied(self._denied(method, path))
+        self._refuse_strangers(method, path, raw)
         return raw.status, raw.headers, raw.body
 
-    def _answer(self, response: Any) -> Answer:
+    def _refuse_strangers(self, method: str, path: str, raw: RawAnswer) -> None:
+        """Raise BackendUnavailable for what a proxy or another program says, and not Consul."""
+        if "html" in str(raw.headers.get("Content-Type")):
+            raise self._unusable(method, path, f"{raw.status} with an HTML page")
+        if raw.status == 404:
+            known = shapes.says_missing(path, raw.body.decode("utf-8", "replace"))
+        else:
+            known = 200 <= raw.status < 300 or (raw.status == 409 and path == "/v1/txn")
+        if not known:
+            raise self._unusable(method, path, f"Consul does not answer {raw.status} to that")
+        if method == "GET" and shapes.INDEXED.fullmatch(path) and not _index(raw.headers):
+            raise self._unusable(method, path, "the answer has no X-Consul-Index")
+        if _BY_LIBRARY.fullmatch(path) and raw.status < 300:
+            self._decode(method, path, raw.body)
+
+    def _answer(self, method: str, path: str, response: Any) -> Answer:
         """Make an Answer of the library's Response."""
         if response.code == 404:
             return Answer(404, _index(response.headers), None)
+        data = self._decode(method, path, response.body)
+        return Answer(response.code, _index(response.headers), data)
+
+    def _decode(self, method: str, path: str, body: str | bytes) -> Any:
         try:
-            data = json.loads(response.body) if response.body.strip() else None
+            data = json.loads(body) if body.strip() else None
         except (ValueError, RecursionError) as error:
             raise BackendUnavailable(
                 f"Consul at {self.settings.address} answered what is no JSON: {_line(str(error))}"
             ) from error
-        return Answer(response.code, _index(response.headers), data)
+        if not shapes.looks_right(method, path, data):
+            raise self._unusable(method, path, "the answer does not look like Consul's")
+        return data
+
+    def _unusable(self, method: str, path: str, why: str) -> BackendUnavailable:
+        return BackendUnavailable(f"Consul at {self.settings.address}: {method} {path}: {why}")
 
     def _headers(self) -> dict[str, str]:
         headers = {"Accept": "application/json"}
@@ -271,6 +276,10 @@ _RULES = (
     ("/v1/session/", 'session "<node>" {{ policy = "write" }}'),
     ("/v1/agent/self", 'agent "<node>" {{ policy = "read" }} (or set node)'),
     ("/v1/agent/check/", 'service "<name>" and service "leadertag" with policy = "write"'),
+    (
+        "/v1/agent/service/register",
+        'service "<name>" and service "leadertag" with policy = "write"',
+    ),
     ("/v1/agent/service", 'service "<name>" {{ policy = "write" }}'),
     ("/v1/query", 'query "<name>" {{ policy = "write" }}'),
     ("/v1/health/", 'service "<name>" and node_prefix "" with policy = "read"'),
@@ -279,9 +288,29 @@ _RULES = (
 """Which ACL rule a path needs: the first that fits. Tried out against Consul 1.8.7."""
 
 
+_BY_LIBRARY = re.compile(r"/v1/session/renew/.*|/v1/query")
+"""Answers that the library decodes: looked at here before it hands them on."""
+
+
+def _belongs(outcome: Outcome, sent: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether a transaction's outcome is about those operations.
+
+    Consul answers a committed one with each key that it has read, compared or written.
+    """
+    if not outcome.committed:
+        return max(outcome.failures) < len(sent)
+    asked = [one["KV"] for one in sent if "KV" in one]
+    pairs = [result["KV"] for result in outcome.results if result.get("KV")]
+    wanted = [one["Key"] for one in asked if one["Verb"] != "check-not-exists"]
+    found = [pair["Key"] for pair in pairs]
+    whole = len(asked) < len(sent) or len(pairs) == len(outcome.results)
+    return whole and set(wanted) <= set(found) and wanted[-1:] == found[-1:]
+
+
 def _index(headers: Any) -> int:
-    text = headers.get("X-Consul-Index") or "0"
-    return int(text) if text.isdecimal() else 0
+    """Return X-Consul-Index, 0 for none and for what is no index."""
+    text = headers.get("X-Consul-Index") or ""
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 20 else 0
 
 
 def _patience(pairs: Sequence[tuple[str, Any]]) -> float:

@@ -87,6 +87,11 @@ class Gates:
         """Return a closed gate's checks, for the body that registers the service."""
         return [alias_check(gate, self._backend.own_service), latch_check(gate)]
 
+    def present(self, instance_id: str, gate: Gate) -> list[dict[str, Any]]:
+        """Return those of a gate's checks that exist: registered again they keep their state."""
+        checks = self.checks_of(instance_id)
+        return [made for made in self.definitions(gate) if made["CheckID"] in checks]
+
     def open(self, instance_id: str, gate: Gate) -> None:
         """Take the latch off: from now on the gate follows the heartbeat.
 
@@ -135,7 +140,7 @@ class Gates:
         """
         with self._mutex:
             if not self._feed():
-                self._register()
+                self.register()
                 if not self._feed():
                     raise BackendError(f"the agent does not take heartbeats for {self._check}")
 
@@ -153,7 +158,8 @@ class Gates:
                 return False
             raise
 
-    def _register(self) -> None:
+    def register(self) -> None:
+        """Register leadertag's own service; its check keeps its state where there is one."""
         # Never deregistered, not even by Consul itself after a while: the alias of a
         # service that went away passes for a moment.
         body = {

@@ -6,9 +6,11 @@ and nowhere else, and read back from the catalog before they count as published.
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, ClassVar, Self
 
 from leadertag.errors import Ambiguous, BackendUnavailable, LeaseLost, NotRegistered
@@ -22,6 +24,7 @@ from leadertag_consul.instances import bearing_on, check_of, instance_of, instan
 from leadertag_consul.kv import operation
 from leadertag_consul.watches import MembersWatch, NodeView, NodeWatch
 
+log = logging.getLogger("leadertag.consul")  # in the tree that the command line shows
 _NOT_ACCEPTED = ("ContentHash", "CreateIndex", "ModifyIndex", "Datacenter")
 """Fields that the agent answers and does not take back."""
 
@@ -43,6 +46,9 @@ class ConsulRegistry(RegistryProvider):
         self._client = backend.client
         self._gates = Gates(backend)
         self._writing = threading.Lock()
+        self._token: str | None = None
+        """With which heartbeat and gates are registered, as far as this process knows."""
+        self._opened: dict[str, Gate] = {}
 
     @classmethod
     def create(cls, context: BackendContext) -> Self:
@@ -122,7 +128,8 @@ class ConsulRegistry(RegistryProvider):
             tags = tuple(found.get("Tags") or ())
             wanted = change.apply(tags)
             if wanted != tags or (gate is not None and not self._closed(instance_id, gate)):
-                self._write(found, wanted, gate)
+                # Checks that are not in the body stay as they are, with their state.
+                self._write(found, wanted, self._gates.definitions(gate) if gate else ())
         self._read_back(str(found["Service"]), instance_id, change, gate, deadline)
 
     def _registration(self, instance_id: str) -> Mapping[str, Any]:
@@ -136,13 +143,16 @@ class ConsulRegistry(RegistryProvider):
         checks = self._gates.checks_of(instance_id)
         return gate.id in checks and latch(gate) in checks
 
-    def _write(self, found: Mapping[str, Any], tags: tuple[str, ...], gate: Gate | None) -> None:
+    def _write(
+        self, found: Mapping[str, Any], tags: tuple[str, ...], checks: Sequence[Mapping[str, Any]]
+    ) -> None:
         body = {key: value for key, value in found.items() if key not in _NOT_ACCEPTED}
         body["Name"] = body.pop("Service")
         body["Tags"] = list(tags)
-        if gate is not None:
-            # Checks that are not in the body stay as they are, with their state.
-            body["Checks"] = self._gates.definitions(gate)
+        if checks:
+            body["Checks"] = checks
+            if self._token is None:
+                self._token = self._client.token
         self._client.put("/v1/agent/service/register", body)
 
     def _read_back(
@@ -162,6 +172,8 @@ class ConsulRegistry(RegistryProvider):
             ]
             if any(_shows(instance, change, gate) for instance in own):
                 return
+            if answer.index <= index:  # no news: whoever answers that at once is not pressed
+                time.sleep(min(_CALM, max(0.0, deadline - time.monotonic())))
             index, seen = (answer.index if answer.index >= index else 0), bool(own)
             if deadline - time.monotonic() <= 0:
                 what = "the tags of" if seen else "anything of"
@@ -175,6 +187,7 @@ class ConsulRegistry(RegistryProvider):
 
     def open_gate(self, instance_id: str, gate: Gate) -> None:
         """Let the gate follow the heartbeat of this process."""
+        self._opened[instance_id] = gate
         self._gates.open(instance_id, gate)
 
     def close_gate(self, instance_id: str, gate: Gate) -> None:
@@ -183,11 +196,32 @@ class ConsulRegistry(RegistryProvider):
 
     def remove_gates(self, instance_id: str, *, keep: Gate | None = None) -> None:
         """Remove every gate of a local instance but ``keep``."""
+        if keep is None:
+            self._opened.pop(instance_id, None)
         self._gates.remove(instance_id, keep)
 
     def heartbeat(self) -> None:
         """Feed the check that all gates of this process follow."""
+        self._hand_over()
         self._gates.heartbeat()
+
+    def _hand_over(self) -> None:
+        """Register heartbeat and gates anew when the token has changed (see ``token_file``).
+
+        The agent synchronizes each check, and each service, with the token of its own
+        registration. Once that one is deleted, the catalog does not learn of a gate that
+        closes any more.
+        """
+        token = self._client.token
+        if self._token is not None and self._token != token:
+            self._gates.register()
+            for instance_id, gate in list(self._opened.items()):
+                with self._writing, suppress(NotRegistered):
+                    found = self._registration(instance_id)
+                    checks = self._gates.present(instance_id, gate)
+                    self._write(found, tuple(found.get("Tags") or ()), checks)
+            log.info("the Consul token has changed: heartbeat and gates are registered anew")
+        self._token = token
 
     @property
     def gate_life(self) -> float:
@@ -245,6 +279,8 @@ class ConsulRegistry(RegistryProvider):
         return MembersWatch(read, self._backend.own_checks)
 
 
+_CALM = 0.02
+"""Seconds between two reads that brought nothing new."""
 _RACES = 5  # the agent there may report meanwhile; more often than that is a fault
 
 

@@ -7,17 +7,19 @@ has more than ``size`` of them.
 from __future__ import annotations
 
 import http.client
+import io
 import select
 import socket
 import threading
 import time
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
-from leadertag.errors import BackendUnavailable, ConfigError
+from leadertag.errors import BackendUnavailable
 from leadertag_consul.address import Address
-from leadertag_consul.settings import Tls
+from leadertag_consul.files import TlsFiles, why
 
 if TYPE_CHECKING:
     import ssl
@@ -47,7 +49,7 @@ LONGEST_BODY = 64 << 20
 class Transport:
     """The connections to one agent."""
 
-    def __init__(self, address: Address, tls: Tls, *, timeout: float, size: int) -> None:
+    def __init__(self, address: Address, tls: TlsFiles, *, timeout: float, size: int) -> None:
         """``timeout`` (seconds) bounds connecting and each request; ``size`` the pool."""
         self.address = address
         self._tls = tls
@@ -57,7 +59,6 @@ class Transport:
         self._idle: list[http.client.HTTPConnection] = []
         self._busy: set[http.client.HTTPConnection] = set()
         self._aborted = False
-        self._context: ssl.SSLContext | None = None
 
     def request(
         self, method: str, target: str, headers: dict[str, str], body: bytes | None, extra: float
@@ -120,9 +121,10 @@ class Transport:
             if self._aborted:
                 raise ConnectionAbortedError("closed")
             connection.sock.settimeout(_left(deadline))
+            connection.response_class = partial(_TimedResponse, deadline)  # type: ignore[assignment]
             connection.request(method, target, body, headers)
             response = connection.getresponse()
-            body_read = _read(response, connection.sock, deadline)
+            body_read = _read(response)
             answer = RawAnswer(response.status, response.headers, body_read)
             done = not response.will_close
             return answer
@@ -154,15 +156,57 @@ class Transport:
             return _UnixConnection(address.path)
         if address.scheme == "http":
             return http.client.HTTPConnection(address.host, address.port)
-        with self._mutex:
-            if self._context is None:
-                self._context = _context(self._tls)
-        return _TlsConnection(address, self._context, self._tls.server_name)
+        return _TlsConnection(address, self._tls.context(), self._tls.settings.server_name)
 
     def _unavailable(self, method: str, target: str, error: Exception) -> BackendUnavailable:
         kind = Aborted if self._aborted else BackendUnavailable
-        what = "no answer in time" if isinstance(error, TimeoutError) else _reason(error)
+        what = "no answer in time" if isinstance(error, TimeoutError) else why(error)
+        if self.address.scheme == "https" and _cut_off(error):
+            # With TLS 1.3 its reason is lost when it closes before our request is sent.
+            what += f": {_MAYBE_NOT_ACCEPTED}"
         return kind(f"Consul at {self.address}: {method} {target.partition('?')[0]}: {what}")
+
+
+class _TimedResponse(http.client.HTTPResponse):
+    """Has to be complete by a deadline, from the first byte of its headers to the last one."""
+
+    def __init__(self, deadline: float, sock: socket.socket, *rest: Any, **named: Any) -> None:
+        super().__init__(sock, *rest, **named)
+        self.fp.close()
+        self.fp = io.BufferedReader(_TimedReader(sock, deadline))
+
+
+class _TimedReader(io.RawIOBase):
+    """Reads from a socket, each time with what is left until the deadline as the time-out.
+
+    A time-out of the socket alone would bound each read, and begin anew with every byte.
+    """
+
+    def __init__(self, sock: socket.socket, deadline: float) -> None:
+        self._sock = sock
+        self._raw = sock.makefile("rb", buffering=0)  # keeps the socket open until it is read
+        self._deadline = deadline
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        self._sock.settimeout(_left(self._deadline))
+        return self._raw.readinto(buffer)
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+_MAYBE_NOT_ACCEPTED = (
+    "the server ended the connection, as one does that does not accept the client's "
+    "certificate, or misses one (see cert_file and key_file)"
+)
+
+
+def _cut_off(error: Exception) -> bool:
+    return isinstance(error, ConnectionError) or "EOF occurred" in str(error)
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -189,31 +233,11 @@ class _TlsConnection(http.client.HTTPConnection):
         self.sock = self._tls_context.wrap_socket(self.sock, server_hostname=self._server_name)
 
 
-def _context(tls: Tls) -> ssl.SSLContext:
-    import ssl
-
-    try:
-        context = ssl.create_default_context(cafile=tls.ca_file or None, capath=tls.ca_path or None)
-        if tls.cert_file:
-            context.load_cert_chain(tls.cert_file, tls.key_file)
-    except (OSError, ssl.SSLError) as error:
-        files = ", ".join(
-            name for name in (tls.ca_file, tls.ca_path, tls.cert_file, tls.key_file) if name
-        )
-        raise ConfigError(f"TLS files cannot be used ({files}): {_reason(error)}") from error
-    if not tls.verify:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return context
-
-
-def _read(response: http.client.HTTPResponse, sock: socket.socket | None, deadline: float) -> bytes:
-    """Read the body by its deadline, however slowly it trickles, up to a sane size."""
+def _read(response: http.client.HTTPResponse) -> bytes:
+    """Read the body up to a sane size."""
     parts: list[bytes] = []
     size = 0
     while True:
-        if sock is not None:
-            sock.settimeout(_left(deadline))
         part = response.read1(CHUNK)
         if not part:
             if response.length:  # read1 does not tell a body that was cut
@@ -238,8 +262,3 @@ def _readable(sock: socket.socket) -> bool:
     poller = select.poll()
     poller.register(sock, select.POLLIN)
     return bool(poller.poll(0))
-
-
-def _reason(error: Exception) -> str:
-    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return " ".join(str(text).split())

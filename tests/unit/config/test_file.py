@@ -171,6 +171,8 @@ def test_for_root_its_own_group_is_as_good_as_root(
 ) -> None:  # fmt: skip
     path = config("")
     real = os.stat(path)
+    if real.st_uid != 0:
+        pytest.skip("whom the file belongs to counts as well")
     fields = list(real)
     fields[0], fields[5] = real.st_mode | 0o020, group
     monkeypatch.setattr(os, "fstat", lambda fd: os.stat_result(fields))

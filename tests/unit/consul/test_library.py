@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -13,7 +14,9 @@ import pytest
 from leadertag.config.table import Table
 from leadertag.errors import BackendUnavailable, PermissionDenied
 from leadertag_consul.address import Address
-from leadertag_consul.client import ConsulClient, Token
+from leadertag_consul.client import ConsulClient
+from leadertag_consul.files import Token
+from leadertag_consul.kv import operation
 from leadertag_consul.settings import ConsulSettings, read
 from leadertag_consul.transport import RawAnswer, Transport
 
@@ -102,14 +105,15 @@ def client(transport: FakeTransport, **settings: object) -> ConsulClient:
 
 
 def test_requests_carry_token_auth_datacenter_and_a_quoted_path() -> None:
-    transport = FakeTransport(200, b"[1]", X_Consul_Index="42")
+    pair = b'[{"Key": "k", "ModifyIndex": 3, "Value": null}]'
+    transport = FakeTransport(200, pair, X_Consul_Index="42")
     made = client(transport, token="t", http_auth="me:pw", datacenter="dc2")
     answer = made.get("/v1/kv/leadertag/locks/a b%2F?", {"recurse": ""})
-    assert (answer.status, answer.index, answer.data) == (200, 42, [1])
-    made.get("/v1/agent/self")
+    assert (answer.status, answer.index, answer.data) == (200, 42, json.loads(pair))
+    made.get("/v1/agent/members")
     (_, target, headers, _), (_, agent, _, _) = transport.sent
     assert target == "/v1/kv/leadertag/locks/a%20b%252F%3F?recurse=&dc=dc2"
-    assert agent == "/v1/agent/self"  # the agent's own endpoints know no datacenter
+    assert agent == "/v1/agent/members"  # the agent's own endpoints know no datacenter
     assert headers["X-Consul-Token"] == "t"
     assert headers["Authorization"] == "Basic bWU6cHc="
 
@@ -131,7 +135,7 @@ def test_what_is_no_json_is_unavailable(body: bytes) -> None:
 
 def test_a_refused_transaction_tells_which_operations() -> None:
     body = b'{"Results":null,"Errors":[{"OpIndex":1,"What":"stale\\nindex"}]}'
-    outcome = client(FakeTransport(409, body)).txn([])
+    outcome = client(FakeTransport(409, body)).txn([operation("get", "k")] * 2)
     assert not outcome.committed
     assert outcome.failures == {1: "stale index"}
 
@@ -139,7 +143,7 @@ def test_a_refused_transaction_tells_which_operations() -> None:
 def test_a_transaction_denied_is_denied() -> None:
     body = b'{"Results":null,"Errors":[{"OpIndex":0,"What":"Permission denied"}]}'
     with pytest.raises(PermissionDenied, match="key_prefix"):
-        client(FakeTransport(409, body)).txn([])
+        client(FakeTransport(409, body)).txn([operation("get", "k")])
 
 
 def test_a_fixed_token_needs_no_file() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from leadertag.config.table import Table
 from leadertag.errors import ConfigError
-from leadertag_consul.client import LONGEST_TOKEN, Token
+from leadertag_consul.files import LONGEST_TOKEN, Token
 from leadertag_consul.settings import read
 
 SECRET = "sekrit"

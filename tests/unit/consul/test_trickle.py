@@ -15,12 +15,23 @@ from leadertag_consul.settings import Tls
 from leadertag_consul.transport import Transport
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n"
+STARTS = {
+    "status": (b"", b"H"),
+    "headers": (b"HTTP/1.1 200 OK\r\n", b"X: y\r\n"),
+    "one header": (b"HTTP/1.1 200 OK\r\nX: ", b"y"),
+    "continue": (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+    "body": (HEAD, b"x"),
+    "body until the end": (b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n", b"x"),
+    "chunks": (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n"),
+    "trailer": (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n", b"X: y\r\n"),
+}
+"""How an answer may begin, and what follows again and again."""
 
 
 class Trickle:
-    """A server that sends a byte whenever it may, until it is closed."""
+    """A server that sends a little whenever it may, until it is closed."""
 
-    def __init__(self, head: bytes, byte: bytes = b"x") -> None:
+    def __init__(self, head: bytes, byte: bytes) -> None:
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.port = self._socket.getsockname()[1]
         self._head, self._byte = head, byte
@@ -42,13 +53,15 @@ class Trickle:
 
 
 @pytest.fixture
-def trickle() -> Iterator[Trickle]:
-    server = Trickle(HEAD)
+def trickle(request: pytest.FixtureRequest) -> Iterator[Trickle]:
+    server = Trickle(*STARTS[request.param])
     yield server
     server.close()
 
 
-def test_a_trickling_body_is_no_answer_in_time(trickle: Trickle) -> None:
+@pytest.mark.parametrize("trickle", sorted(STARTS), indirect=True)
+def test_a_trickling_answer_is_no_answer_in_time(trickle: Trickle) -> None:
+    """However it trickles, the whole of it has its time and no more."""
     address = parse(f"127.0.0.1:{trickle.port}", "here")
     transport = Transport(address, Tls(), timeout=0.3, size=1)
     with pytest.raises(BackendUnavailable, match="no answer in time"):
