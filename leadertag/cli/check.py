@@ -34,11 +34,11 @@ from leadertag.cli.elections import (
     given,
     refuse_without_service,
 )
-from leadertag.cli.frame import one_line
 from leadertag.cli.parsing import seconds
 from leadertag.config.settings import ElectionSettings, Settings
 from leadertag.config.toml import seconds as written
 from leadertag.errors import ConfigError
+from leadertag.plain import one_line
 
 INTERVAL, TIMEOUT = 10.0, 5.0
 """Seconds: how often the check is run, and how long one run may take, where nobody says."""

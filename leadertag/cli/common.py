@@ -16,6 +16,7 @@ from leadertag.config.secrets import redacted, secrets_in
 from leadertag.config.settings import ElectionSettings, Settings
 from leadertag.config.values import checked_name
 from leadertag.errors import ConfigError, did_you_mean
+from leadertag.plain import OneLineFormatter
 
 LEVEL_VARIABLE = "LEADERTAG_LOG_LEVEL"
 
@@ -104,7 +105,7 @@ def set_up_logging(args: argparse.Namespace, *, default: str = "warning") -> Non
     own.setLevel(level.upper())
 
 
-class _OneLine(logging.Formatter):
+class _OneLine(OneLineFormatter):
     """Log lines without secrets. Tracebacks stay as they are: they are asked for."""
 
     def __init__(self, pattern: str, args: argparse.Namespace) -> None:

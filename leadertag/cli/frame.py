@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from leadertag.cli import exits
 from leadertag.errors import BackendError, HookError, LeaderTagError
+from leadertag.plain import one_line, printable
 
 
 def new_namespace(*, json: bool = False) -> argparse.Namespace:
@@ -40,16 +41,10 @@ def guarded(body: Callable[[], int], args: argparse.Namespace) -> int:
         return _report(args, text, exits.FAILING, error)
 
 
-def one_line(text: str) -> str:
-    """Return a text on one line, whatever a server put into it; control characters escaped."""
-    joined = " ".join(text.split())
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in joined)
-
-
 def _report(args: argparse.Namespace, text: str, code: int, error: Exception) -> int:
     try:
         if args.verbose:
-            print(_redact(_traceback(error), args), file=sys.stderr, end="")
+            print(printable(_redact(_traceback(error), args)), file=sys.stderr, end="")
         line = one_line(_redact(text, args))
         if args.json:
             import json

@@ -17,8 +17,8 @@ from leadertag.cli.common import (
     print_json,
     set_up_logging,
 )
-from leadertag.cli.frame import one_line
 from leadertag.config.values import checked_name
+from leadertag.plain import one_line
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

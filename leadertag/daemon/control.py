@@ -11,6 +11,7 @@ import logging
 import os
 import socket
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ TIMEOUT = 2.0
 """Seconds for a question and its answer."""
 LONGEST = 65536
 """Bytes in a question."""
+LONGEST_ANSWER = 64 << 20
+"""Bytes in an answer; thousands of elections fit."""
 Answer = Callable[[dict[str, Any]], dict[str, Any]]
 
 
@@ -60,13 +63,32 @@ class ControlSocket:
             except OSError:
                 return  # closed
             with client:
-                client.settimeout(TIMEOUT)
                 try:
-                    question = json.loads(client.makefile("rb").readline(LONGEST))
+                    question = json.loads(_read_line(client, LONGEST))
                     asked = question if isinstance(question, dict) else {}
                     client.sendall(json.dumps(self._answer(asked)).encode() + b"\n")
                 except Exception as error:  # noqa: BLE001 - whatever is asked, the next one gets an answer
                     log.debug("a question was not understood: %s", error)
+
+
+def _read_line(end: socket.socket, most: int) -> bytes:
+    """Return a line of at most so many bytes; TimeoutError unless all of it comes in time.
+
+    The time is for the whole of it: a peer that trickles must not keep others waiting.
+    """
+    deadline = time.monotonic() + TIMEOUT
+    data = bytearray()
+    while len(data) < most:
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("timed out")
+        end.settimeout(left)
+        part = end.recv(min(65536, most - len(data)))
+        data += part
+        if not part or b"\n" in part:
+            break
+    end.settimeout(TIMEOUT)
+    return bytes(data.partition(b"\n")[0])
 
 
 def _remove_dead(folder: Path) -> None:
@@ -89,8 +111,8 @@ def ask(path: str, question: dict[str, Any]) -> dict[str, Any]:
             client.settimeout(TIMEOUT)
             client.connect(path)
             client.sendall(json.dumps(question).encode() + b"\n")
-            answer = json.loads(client.makefile("rb").readline())
-    except (OSError, ValueError) as error:
+            answer = json.loads(_read_line(client, LONGEST_ANSWER))
+    except (OSError, ValueError, RecursionError) as error:
         raise BackendUnavailable(f"the daemon behind {path} does not answer: {error}") from error
     if not isinstance(answer, dict):
         raise BackendUnavailable(f"the daemon behind {path} gave no answer")

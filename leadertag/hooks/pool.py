@@ -138,12 +138,17 @@ class WorkerProcess:
         reply = None
         for message in messages:
             if "group" in message:
-                change = self._groups.add if message["running"] else self._groups.discard
-                change(int(message["group"]))
+                group = message["group"]
+                if not isinstance(group, int) or group == os.getpgrp():
+                    raise ValueError(f"a worker's process group cannot be {group!r}")
+                change = self._groups.add if message.get("running") else self._groups.discard
+                change(group)
             elif "began" in message:
                 self._began = True
+            elif isinstance(message.get("ok"), bool):
+                reply = {"message": "", **message}
             else:
-                reply = message
+                raise ValueError("a worker sent what is no reply")
         return reply
 
     def _drain(self, on_output: Callable[[bytes], None]) -> None:

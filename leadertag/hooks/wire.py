@@ -66,7 +66,10 @@ class Channel:
         end = _LENGTH.size + length
         if len(self._buffer) < end:
             return None
-        message = json.loads(bytes(self._buffer[_LENGTH.size : end]))
+        try:
+            message = json.loads(bytes(self._buffer[_LENGTH.size : end]))
+        except RecursionError as error:
+            raise ValueError("a message is nested too deeply") from error
         del self._buffer[:end]
         if not isinstance(message, dict):
             raise ValueError("a message must be an object")

@@ -197,9 +197,12 @@ def _check_numbers(memory: Memory, now: float) -> None:
         value = getattr(memory, item.name)
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             continue
-        past = item.name.endswith(("_at", "_since"))
-        most = now if past else (now + LONGEST_TIME if isinstance(value, float) else 2.0**63)
-        if not (math.isfinite(value) and 0 <= value <= most):
+        if isinstance(item.default, int):  # a term or an index
+            sane = 0 <= value < 2**63
+        else:
+            past = item.name.endswith(("_at", "_since"))
+            sane = math.isfinite(value) and 0 <= value <= (now if past else now + LONGEST_TIME)
+        if not sane:
             raise ValueError(f"{item.name} is {value!r}")
 
 

@@ -18,6 +18,21 @@ SHUT_OUT = "leadertag:shut-out"
 """The id of leadertag's own check by which an instance without a gate is shut out."""
 
 
+def are_texts(value: object) -> bool:
+    """Whether a decoded value is a list of strings."""
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)
+
+
+def is_text_map(value: object) -> bool:
+    """Whether a decoded value is an object of strings."""
+    return isinstance(value, dict) and are_texts([*value.values()])
+
+
+def is_number(value: object) -> bool:
+    """Whether a decoded value is a number as ports and terms are: no bool, nothing huge."""
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63
+
+
 @dataclass(frozen=True, slots=True)
 class GateState:
     """A gate. ``opened`` by its member; ``shut`` by a later leader, which is final.
@@ -35,6 +50,15 @@ class GateState:
     def passes(self, beats: Collection[str]) -> bool:
         """Whether it is open now, when those processes are alive."""
         return self.opened and not self.shut and self.owner in beats
+
+    def is_typed(self) -> bool:
+        """Whether every field is of its type, after it was read."""
+        return (
+            are_texts([self.id, self.election, self.owner])
+            and is_number(self.term)
+            and isinstance(self.opened, bool)
+            and isinstance(self.shut, bool)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +91,8 @@ class Registration:
             if data["leadertag"] != 1:
                 return None
             known = {one.name: data[one.name] for one in fields(cls)}  # a newer one may say more
+            if not are_texts(known["tags"]):
+                return None
             known["tags"] = tuple(known["tags"])
             known["health"] = Health(known["health"])
             known["gates"] = tuple(
@@ -79,13 +105,12 @@ class Registration:
         return found if found._is_typed() else None
 
     def _is_typed(self) -> bool:
-        texts = (self.service, self.node, self.id, self.address, self.output, *self.tags)
         return (
-            all(isinstance(text, str) for text in texts)
-            and isinstance(self.port, int)
-            and isinstance(self.meta, dict)
-            and isinstance(self.node_meta, dict)
-            and all(isinstance(gate.term, int) for gate in self.gates)
+            are_texts([self.service, self.node, self.id, self.address, self.output])
+            and is_number(self.port)
+            and is_text_map(self.meta)
+            and is_text_map(self.node_meta)
+            and all(gate.is_typed() for gate in self.gates)
         )
 
     # -- as an instance ------------------------------------------------------------------

@@ -14,7 +14,7 @@ from leadertag.model import Characteristic, Health, Instance, QueryDefinition
 from leadertag.providers import BackendContext, QueryProvider
 from leadertag_etcd.backend import Backend
 from leadertag_etcd.client import Entry, Span, delete, modified, put
-from leadertag_etcd.instances import Registration
+from leadertag_etcd.instances import Registration, are_texts, is_number, is_text_map
 from leadertag_etcd.shelf import Shelf
 
 _LISTS = ("tags", "failover_datacenters")
@@ -111,10 +111,23 @@ def _decode(raw: bytes) -> QueryDefinition | None:
         if data["leadertag"] != 1:
             return None
         known: dict[str, Any] = {one.name: data[one.name] for one in fields(QueryDefinition)}
+        if not _is_typed(known):
+            return None
         known.update({name: tuple(known[name]) for name in _LISTS})
         return QueryDefinition(**known)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
+
+
+def _is_typed(known: Mapping[str, Any]) -> bool:
+    return (
+        are_texts([known["name"], known["service"], known["near"], known["dns_ttl"]])
+        and all(are_texts(known[name]) for name in _LISTS)
+        and is_text_map(known["service_meta"])
+        and is_text_map(known["node_meta"])
+        and is_number(known["failover_nearest"])
+        and isinstance(known["only_passing"], bool)
+    )
 
 
 def _comparable(definition: QueryDefinition) -> QueryDefinition:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from leadertag.errors import BackendUnavailable, NotRegistered
+from leadertag.errors import BackendUnavailable, Conflict, NotRegistered
 from leadertag.model import Instance
 from leadertag_etcd.backend import Backend
 from leadertag_etcd.client import Entry, Span, modified, replace_value
@@ -39,7 +39,10 @@ class Shelf:
         self._services[instance_id] = service
 
     def find(self, instance_id: str) -> Shelved | None:
-        """Return this node's instance of that id, whatever its service."""
+        """Return this node's instance of that id, whatever its service.
+
+        Raises Conflict for a value that is not ours in its place.
+        """
         service = self._services.get(instance_id)
         if service is None or (found := self._at(service, instance_id)) is None:
             service = self._search(instance_id)
@@ -61,7 +64,14 @@ class Shelf:
     def _at(self, service: str, instance_id: str) -> Shelved | None:
         key = self._names.instance(service, self.node, instance_id)
         _, (entries,) = self._client.read(Span.key(key))
-        return shelved(entries)[0] if shelved(entries) else None
+        found = shelved(entries)
+        if entries and not found:
+            # Taken for nothing, it would be written over, or in the way for ever.
+            raise Conflict(
+                f"{self._backend.where}: {key} holds a value that is not leadertag's: delete "
+                "that key, or choose another prefix"
+            )
+        return found[0] if found else None
 
     def _search(self, instance_id: str) -> str | None:
         # Only for what this process has neither registered nor read before: the guardian.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import struct
 import time
 from contextlib import suppress
@@ -12,6 +13,7 @@ from leadertag.errors import BackendUnavailable
 
 _LAYOUT = struct.Struct("<qq8s")  # nanoseconds since boot, their complement, the boot
 _READS = 5
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,200}")
 
 
 class Clock(Protocol):
@@ -54,7 +56,7 @@ class Beats:
         """Note that ``name`` was alive at that time; raise BackendUnavailable."""
         nanoseconds = int(at * 1e9)
         data = _LAYOUT.pack(nanoseconds, ~nanoseconds, self._this_boot())
-        path = os.path.join(self._folder, name)
+        path = self._path(name)
         try:
             file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
@@ -66,7 +68,7 @@ class Beats:
 
     def read(self, name: str) -> float | None:
         """Return when ``name`` was last alive; ``None``: never since this boot."""
-        path = os.path.join(self._folder, name)
+        path = self._path(name)
         for _ in range(_READS):
             try:
                 file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -93,14 +95,21 @@ class Beats:
     def remove(self, name: str) -> None:
         """Forget ``name``."""
         with suppress(OSError):
-            os.unlink(os.path.join(self._folder, name))
+            os.unlink(self._path(name))
 
     def names(self) -> list[str]:
         """Return everything that has a beat."""
         try:
-            return os.listdir(self._folder)
+            # What else lies there is somebody's, and nothing to be tidied away.
+            return [name for name in os.listdir(self._folder) if _NAME.fullmatch(name)]
         except OSError:
             return []
+
+    def _path(self, name: str) -> str:
+        # The name comes from a row: one that is damaged must not lead out of the folder.
+        if not isinstance(name, str) or not _NAME.fullmatch(name):
+            raise BackendUnavailable(f"{self._folder}: {name!r:.80} is no name of a sign of life")
+        return os.path.join(self._folder, name)
 
     def _this_boot(self) -> bytes:
         if not self._boot:

@@ -68,7 +68,7 @@ class LocalQuery(QueryProvider):
         """Return all definitions by name."""
         with self._store.read() as database:
             rows = database.execute("SELECT definition FROM queries ORDER BY name").fetchall()
-        return tuple(_decode(row[0]) for row in rows)
+            return tuple(_decode(row[0]) for row in rows)
 
     def _stands(self, database: sqlite3.Connection, definition: QueryDefinition) -> bool:
         present = _read(database, definition.name)

@@ -22,6 +22,8 @@ _MESSAGES = {
     "SQLITE_AUTH": "this user may not access it",
     "SQLITE_CANTOPEN": "cannot be opened: the folder is missing or not accessible for this user",
 }
+_UNREADABLE = (ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError)
+"""What making sense of a row raises that leadertag has not written."""
 
 
 class Store:
@@ -81,7 +83,7 @@ class Store:
 
     @contextmanager
     def translated(self) -> Iterator[None]:
-        """Turn errors of sqlite3 and of the file system into leadertag's."""
+        """Turn errors of sqlite3, of the file system and of reading rows into leadertag's."""
         try:
             yield
         except sqlite3.Error as error:
@@ -89,6 +91,12 @@ class Store:
         except OSError as error:
             where = error.filename or self.path
             raise BackendUnavailable(f"{where}: {error.strerror or error}") from error
+        except _UNREADABLE as error:
+            text = " ".join(str(error).split())[:200]
+            raise BackendUnavailable(
+                f"{self.path}: holds what leadertag has not written there, it may be damaged: "
+                f"{type(error).__name__}: {text}"
+            ) from error
 
     @contextmanager
     def _transaction(
