@@ -5,6 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+LONGEST_TEXT = 4096
+"""Characters of one text. No leadertag writes a longer one."""
+
+
+def text(value: str) -> str:
+    """Return a text from outside (a hook's last words) as it may be written into a backend."""
+    return value.encode(errors="replace").decode().replace("\0", " ")[:LONGEST_TEXT]
+
 
 def typed_fields(data: Any, kinds: Mapping[str, type]) -> dict[str, Any]:
     """Return the named fields of a JSON object, each of its kind.
@@ -19,4 +27,17 @@ def _typed(value: Any, kind: type) -> Any:
     allowed = (int, float) if kind is float else kind
     if not isinstance(value, allowed) or (isinstance(value, bool) and kind is not bool):
         raise TypeError(f"{value!r} is no {kind.__name__}")
+    if isinstance(value, str) and not _is_text(value):
+        raise ValueError("no text that leadertag writes")
     return value
+
+
+def _is_text(value: str) -> bool:
+    """Whether it may go into an environment, a file and a registry."""
+    if len(value) > LONGEST_TEXT or "\0" in value:
+        return False
+    try:
+        value.encode()
+    except UnicodeEncodeError:  # a lone surrogate
+        return False
+    return True

@@ -259,7 +259,8 @@ class Gate:
     def term_of(check_id: str) -> int | None:
         """Return the term in a gate's check id, or ``None`` when it is no gate's."""
         head, _, tail = check_id.rpartition(":")
-        return int(tail) if head.startswith("leadertag:") and tail.isdecimal() else None
+        number = tail.isascii() and tail.isdecimal() and len(tail) < 20
+        return int(tail) if head.startswith("leadertag:") and number else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,6 +53,13 @@ class InstanceSeen(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class RegistryWatched(Event):
+    """Whether the registry shows the own instance: its watch works, or fails, from now on."""
+
+    works: bool
+
+
+@dataclass(frozen=True, slots=True)
 class MembersSeen(Event):
     """All instances of the service, from a watch."""
 

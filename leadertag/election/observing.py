@@ -32,13 +32,20 @@ def observe(s: Standing, event: ev.Event) -> Standing:
             return _forget_follow(replace(s, probe=health))
         case ev.Confirmed():
             return _confirmed(s, event)
-        case ev.RegistryReached(sent_at=sent_at):
-            return replace(s, registry_at=max(s.registry_at, sent_at))
+        case ev.RegistryReached() | ev.RegistryWatched():
+            return _registry_news(s, event)
         case ev.StopAsked(keep=keep):
             return replace(s, stopping=True, keep=keep)
         case ev.Done():
             return _done(s, event)
     return s
+
+
+def _registry_news(s: Standing, event: ev.RegistryReached | ev.RegistryWatched) -> Standing:
+    if isinstance(event, ev.RegistryReached):
+        return replace(s, registry_at=max(s.registry_at, event.sent_at))
+    failing_since = s.now if s.blind_since is None else s.blind_since
+    return replace(s, blind_since=None if event.works else failing_since)
 
 
 def _done(s: Standing, event: ev.Done) -> Standing:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import zlib
 from dataclasses import dataclass, replace
 
+from leadertag.decoding import text
 from leadertag.election import events as ev
 from leadertag.election.policy import Policy
 from leadertag.election.states import State
@@ -61,6 +62,8 @@ class Standing:
     lease: Lease | None = None
     confirmed_at: float = 0.0
     registry_at: float = 0.0
+    blind_since: float | None = None
+    """Since when the registry does not show the own instance any more, if it does not."""
     term: int = 0
     """Of the last lease held: what ``demote`` ends, also when the lease is gone."""
     wait_until: float = 0.0
@@ -161,6 +164,8 @@ class Standing:
             return "there is no session with the backend"
         if self.unfit:
             return self.unfit
+        if self.blind_since is not None:
+            return "the registry does not show its instance any more"
         if self.now < self.stand_back_until:
             return "it stands back after a failed or vetoed promotion"
         return ""
@@ -175,8 +180,21 @@ class Standing:
         """Whether the lock, or the registry for a published leader, went unconfirmed too long."""
         if self.now >= self.contact_ends:
             return True
-        feeds = self.policy.gated and self.state is State.LEADING
-        return feeds and self.now - self.registry_at >= self.policy.lease
+        if not self.policy.gated or self.state is not State.LEADING:
+            return False
+        return self.now >= self.registry_ends
+
+    @property
+    def registry_ends(self) -> float:
+        """When a published leader has gone without its registry for too long.
+
+        It has to be told of its heartbeat, and to show the own instance: a leader that does
+        not learn that its service has failed would lead on for ever.
+        """
+        seen = self.registry_at
+        if self.blind_since is not None:
+            seen = min(seen, self.blind_since)
+        return seen + self.policy.lease
 
     @property
     def foreign_leader(self) -> Instance | None:
@@ -289,11 +307,11 @@ class Standing:
         me, lease = self.instance, self.lease
         if me is None:  # deregistered while it held the lock: say who it was
             assert lease is not None, "a record is written by a registered or holding member"
-            return replace(lease.record, phase=phase, reason=self.reason)
+            return replace(lease.record, phase=phase, reason=text(self.reason))
         return Record(
             member=me.member, instance=me.id, node=me.node, address=me.address, port=me.port,
             phase=phase, term=lease.term if lease else 0, lease=self.policy.lease,
-            incarnation=lease.record.incarnation if lease else 0, reason=self.reason,
+            incarnation=lease.record.incarnation if lease else 0, reason=text(self.reason),
         )  # fmt: skip
 
     def change(self, event: HookEvent, role: Role) -> RoleChange:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -24,9 +25,14 @@ class Intake:
         locks: Callable[[Mapping[str, LockView]], None],
         instances: Callable[[Mapping[str, Instance]], None],
         members: Callable[[str, tuple[Instance, ...]], None],
+        watched: Callable[[bool], None],
     ) -> None:  # fmt: skip
+        """``watched`` is told whether the own instances can be seen: all watches of them work."""
         self._providers = providers
         self._elections = elections
+        self._watched = watched
+        self._failing: set[int] = set()
+        self._mutex = threading.Lock()
         self._sources: list[Source] = [self._lock_watch(locks)]
         self._sources += self._registry_watches(instances)
         self._sources += [self._members_watch(e, members) for e in elections if e.compat]
@@ -51,9 +57,16 @@ class Intake:
         watches = self._providers.registry.watch(wanted)
 
         def source(n: int) -> Source:
-            return Watcher(f"registry watch {n}", lambda: watches[n], tell)
+            return Watcher(
+                f"registry watch {n}", lambda: watches[n], tell, lambda works: self._works(n, works)
+            )
 
         return [source(n) for n in range(len(watches))]
+
+    def _works(self, n: int, works: bool) -> None:
+        with self._mutex:
+            (self._failing.discard if works else self._failing.add)(n)
+            self._watched(not self._failing)
 
     def _members_watch(
         self, election: ElectionSettings, tell: Callable[[str, tuple[Instance, ...]], None]

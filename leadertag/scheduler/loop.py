@@ -264,6 +264,7 @@ class Scheduler:
             locks=lambda snapshot: self.call(lambda: self._see_locks(snapshot)),
             instances=lambda snapshot: self.call(lambda: self._see_instances(snapshot)),
             members=lambda name, seen: self.call(lambda: self._see_members(name, seen)),
+            watched=lambda works: self.post("", ev.RegistryWatched(self._clock.now(), works)),
         )  # fmt: skip
 
     def _see_locks(self, snapshot: Mapping[str, LockView]) -> None:

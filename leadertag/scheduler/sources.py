@@ -52,9 +52,12 @@ class Watcher(Source):
     """Polls a watch and hands each snapshot to ``tell``."""
 
     def __init__(
-        self, name: str, make: Callable[[], Watch], tell: Callable[[Mapping[str, Any]], None]
-    ) -> None:
+        self, name: str, make: Callable[[], Watch], tell: Callable[[Mapping[str, Any]], None],
+        works: Callable[[bool], None] = lambda _: None,
+    ) -> None:  # fmt: skip
+        """``works`` is told when the watch begins to fail, and when it works again."""
         super().__init__(name)
+        self._works = works
         self._make = make
         self._tell = tell
         self._watch: Watch | None = None
@@ -77,11 +80,13 @@ class Watcher(Source):
                     return
                 if not failures:
                     log.warning("%s: %s", self.name, error)
+                    self._works(False)
                 self._stop.wait(PAUSES[min(failures, len(PAUSES) - 1)])
                 failures += 1
                 continue
             if failures:
                 log.info("%s: works again", self.name)
+                self._works(True)
             failures = 0
             if snapshot is not None and not self._stop.is_set():
                 self._tell(snapshot)

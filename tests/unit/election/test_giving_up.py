@@ -8,6 +8,7 @@ import pytest
 
 from leadertag.election import events as ev
 from leadertag.election.policy import RATE, RETRACT_LIMIT, SLACK
+from leadertag.election.signals import aside
 from leadertag.election.states import State
 from leadertag.errors import BackendUnavailable, LeaseLost
 from leadertag.hookspecs import HookEvent
@@ -343,3 +344,32 @@ def test_the_own_session_is_what_ownership_hangs_on() -> None:
     d = lead()
     d.lock(held(91, SESSION, name="me", term=30))
     assert d.state is State.LEADING
+
+
+# -- a registry that does not show the own instance ---------------------------------------
+
+
+def blind(d: Driver, *, works: bool = False) -> Driver:
+    return d.feed(ev.RegistryWatched(d.now, works))
+
+
+def test_a_leader_that_sees_nothing_of_its_service_demotes_after_a_lease() -> None:
+    d = blind(lead(HookEvent.DEMOTE))
+    d.hold(LEASE - 0.3)
+    assert d.state is State.LEADING
+    d.hold(0.5)
+    assert d.state is State.DEMOTING
+
+
+def test_a_watch_that_works_again_in_time_costs_nothing() -> None:
+    d = blind(lead(HookEvent.DEMOTE))
+    d.hold(LEASE - 0.3)
+    blind(d, works=True).hold(LEASE)
+    assert d.state is State.LEADING
+
+
+def test_whoever_is_blind_does_not_campaign_on_an_old_picture() -> None:
+    d = blind(Driver()).ready(released())
+    assert d.state is State.WATCHING
+    assert aside(d.s) == "the registry does not show its instance any more"
+    assert blind(d, works=True).state is State.ACQUIRING
