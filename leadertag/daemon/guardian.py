@@ -13,6 +13,7 @@ library is imported until there is trouble, so that a guardian costs next to not
 from __future__ import annotations
 
 import json
+import math
 import os
 import select
 import signal
@@ -21,10 +22,10 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+from leadertag.daemon.ending import end_daemon, pid_of
+
 IDLE = 60.0
 """Seconds between two looks when nothing is held."""
-REAP = 5.0
-"""Seconds that the end of a killed daemon is waited for."""
 
 
 def now() -> float:
@@ -37,7 +38,7 @@ class Guardian:
 
     def __init__(self, parent: int, channel: int) -> None:
         """``parent`` is a pidfd: made by the daemon itself, it is right however soon it dies."""
-        self._parent = parent
+        self._parent, self._pid = parent, pid_of(parent)
         self._channel = channel
         self._buffer = b""
         self._open = True
@@ -46,23 +47,24 @@ class Guardian:
         """(election, member, when to strike, whose memory it is)."""
         self._prepare_at = 0.0
         self._rescuer: Any = None
+        self._watchdog: Any = None
 
     def run(self) -> int:
         """Watch over the daemon until it says goodbye or is gone; returns an exit code."""
         while True:
             for message in self._messages(self._patience()):
                 if message.get("bye"):
-                    return 0
+                    return self._end(0)
                 self._take(message)
             if not self._holds:
                 if not self._open:
-                    return 0
+                    return self._end(0)
                 continue
             if self._rescuer is None and (not self._open or now() >= self._prepare_at):
                 self._prepare()
                 continue  # that took its time: there may be word meanwhile
             if now() >= min(hold[2] for hold in self._holds) and not self._word():
-                return self._strike()
+                return self._end(self._strike())
 
     def _word(self) -> bool:
         """Whether the daemon has said something that was not read yet."""
@@ -74,7 +76,7 @@ class Guardian:
         times = [hold[2] for hold in self._holds]
         if self._rescuer is None:
             times.append(self._prepare_at)
-        return max(0.0, min(times) - now())
+        return min(IDLE, max(0.0, min(times) - now()))
 
     def _messages(self, timeout: float) -> Iterator[dict[str, Any]]:
         if not self._open:
@@ -87,7 +89,12 @@ class Guardian:
             self._open = False  # the daemon has ended, without a goodbye
         *lines, self._buffer = (self._buffer + data).split(b"\n")
         for line in lines:
-            yield json.loads(line)
+            message = _decode(line)
+            if message is None:
+                # Ended by this, it would watch over nothing; told nothing, it strikes in time.
+                print("guardian: a message that is none was left out", file=sys.stderr)
+            else:
+                yield message
 
     def _take(self, message: dict[str, Any]) -> None:
         if "setup" in message:
@@ -95,6 +102,12 @@ class Guardian:
         if "holds" in message:
             self._holds = [tuple(hold) for hold in message["holds"]]
             self._prepare_at = message["prepare"]
+        if "watchdog" in message and self._watchdog is None:
+            from leadertag.daemon.watchdog import Feeder, Plan
+
+            self._watchdog = Feeder(Plan(**message["watchdog"]))
+        if self._watchdog is not None and "ends" in message:
+            self._watchdog.led(message["ends"])
 
     def _prepare(self) -> None:
         """Get ready while there is time: import, connect, start the hooks' workers."""
@@ -105,18 +118,58 @@ class Guardian:
 
     def _strike(self) -> int:
         self._prepare()
-        self._end_daemon()
+        end_daemon(self._parent, self._pid)
         rescued = [(name, member, writers) for name, member, _, writers in self._holds]
-        return int(self._rescuer.rescue(rescued))
+        return int(self._rescuer.rescue(rescued, self._ended))
 
-    def _end_daemon(self) -> None:
-        """Make sure that the daemon does not act any more."""
-        try:
-            signal.pidfd_send_signal(self._parent, signal.SIGKILL)
-        except ProcessLookupError:
-            return  # it has ended, and has been reaped
-        # A pidfd reads as ready when its process has ended.
-        select.select([self._parent], [], [], REAP)
+    def _ended(self, election: str) -> None:
+        if self._watchdog is not None:
+            self._watchdog.lift(election)
+
+    def _end(self, status: int) -> int:
+        """End in order: the watchdog is disarmed, as it is not by any other end."""
+        if self._watchdog is not None:
+            self._watchdog.close()
+        return status
+
+
+def _decode(line: bytes) -> dict[str, Any] | None:
+    """Return a message of the daemon's, ``None`` for anything else."""
+    try:
+        message = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(message, dict) or not isinstance(message.get("setup", ""), str):
+        return None
+    if not _fits_watchdog(message.get("watchdog", {}), message.get("ends", {})):
+        return None
+    if "holds" not in message:
+        return message
+    holds = message["holds"]
+    fits = isinstance(holds, list) and all(map(_is_hold, holds))
+    return message if fits and _is_time(message.get("prepare")) else None
+
+
+def _is_hold(hold: Any) -> bool:
+    """Whether it is (election, member, when to strike, whose memory it is)."""
+    if not isinstance(hold, list) or len(hold) != 4:
+        return False
+    election, member, strike_at, writers = hold
+    named = isinstance(election, str) and isinstance(member, str)
+    return named and _is_time(strike_at) and isinstance(writers, list)
+
+
+def _fits_watchdog(plan: Any, ends: Any) -> bool:
+    """Whether it is a plan, or nothing, and until when each election is led at most."""
+    if not isinstance(plan, dict) or not isinstance(ends, dict):
+        return False
+    kinds = {"path": str, "timeout": int, "lock": str}
+    whole = {key: type(value) for key, value in plan.items()} in ({}, kinds)
+    return whole and all(map(_is_time, ends.values()))
+
+
+def _is_time(value: Any) -> bool:
+    return isinstance(value, (int, float)) and abs(value) < 2**63 and math.isfinite(value)
 
 
 def main() -> int:

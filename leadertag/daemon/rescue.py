@@ -12,6 +12,7 @@ import os
 import pickle
 import queue
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from leadertag.backends import Providers, open_providers
@@ -21,6 +22,7 @@ from leadertag.election.machine import give_up
 from leadertag.errors import BackendError
 from leadertag.hooks.runner import HookRunner, WorkerPool
 from leadertag.model import Instance
+from leadertag.plain import OneLineFormatter
 from leadertag.scheduler.clock import SystemClock
 from leadertag.scheduler.loop import owner_of
 from leadertag.scheduler.member import Member
@@ -55,17 +57,16 @@ class Rescuer:
     @classmethod
     def of(cls, setup: str) -> Rescuer:
         """Make one of what :func:`pack` returned."""
-        logging.basicConfig(
-            stream=sys.stderr,
-            level=logging.INFO,
-            format="%(asctime)s %(levelname)s guardian: %(message)s",
-        )
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(OneLineFormatter("%(asctime)s %(levelname)s guardian: %(message)s"))
+        logging.basicConfig(handlers=[handler], level=logging.INFO)
         return cls(pickle.loads(base64.b64decode(setup)))  # noqa: S301 - our own parent's
 
-    def rescue(self, holds: list[tuple[str, str, list[int]]]) -> int:
+    def rescue(self, holds: list[tuple[str, str, list[int]]], ended: Callable[[str], None]) -> int:
         """Give up those leaderships, given as (election, member, whose memory it has to be).
 
-        Returns an exit code.
+        ``ended`` is told each election of which nothing is led here any more, or which another
+        process speaks for. Returns an exit code.
         """
         inbox: queue.SimpleQueue[tuple[str, ev.Event]] = queue.SimpleQueue()
         elections = {election.name: election for election in self._settings.elections}
@@ -75,7 +76,9 @@ class Rescuer:
                 taken = self._take_over(elections[name], member, writers, threads, inbox)
                 if taken is not None:
                     members[name] = taken
-            self._run(members, inbox)
+                else:
+                    ended(name)
+            self._run(members, inbox, ended)
             for taken in members.values():
                 taken.close()
         for runner in self._hooks.values():
@@ -99,23 +102,27 @@ class Rescuer:
         if not taken.admitted:
             log.info("%s: another process speaks for %s: nothing to do", election.name, member)
             return None
-        if memory is None or memory.lease is None or taken.writer not in writers:
-            # Nothing is held any more; or a later daemon did, which has its own guardian.
+        led = memory is not None and (memory.lease is not None or memory.acting)
+        if memory is None or not led or taken.writer not in writers:
+            # Nothing is led any more; or a later daemon does, which has its own guardian.
             taken.close()
             return None
-        log.warning("%s: %s; giving up term %d", election.name, REASON, memory.lease.term)
+        log.warning("%s: %s; giving up term %d", election.name, REASON, memory.term)
         now = self._clock.now()
-        taken.standing = give_up(taken.policy, now, memory, REASON)
+        taken.standing = give_up(taken.policy, now, memory, REASON, instance)
         taken.first(lambda: self._keep_alive({election.name: taken}))
         taken.take(ev.Tick(now))
         return taken
 
     def _run(
-        self, members: dict[str, Member], inbox: queue.SimpleQueue[tuple[str, ev.Event]]
-    ) -> None:
+        self, members: dict[str, Member], inbox: queue.SimpleQueue[tuple[str, ev.Event]],
+        ended: Callable[[str], None],
+    ) -> None:  # fmt: skip
         kept_at = self._clock.now()
         give_up_at: float | None = None
         while not all(member.over for member in members.values()):
+            for name in [n for n, member in members.items() if not member.standing.acting]:
+                ended(name)
             acting = any(member.standing.acting for member in members.values())
             if acting:
                 give_up_at = None

@@ -17,6 +17,7 @@ from typing import Any
 
 from leadertag.backends import Providers, open_providers
 from leadertag.config.settings import Settings
+from leadertag.daemon import watchdog
 from leadertag.daemon.control import ControlSocket
 from leadertag.daemon.notify import notify
 from leadertag.daemon.ward import Ward
@@ -63,6 +64,8 @@ def _serve(
     hooks: Mapping[str, HookRunner], pool: WorkerPool,
 ) -> int:  # fmt: skip
     path = socket_path(settings)
+    if (wanted := watchdog.plan(settings)) is not None:
+        watchdog.try_out(wanted)
     ward = Ward(settings)
     scheduler = Scheduler(settings, providers, hooks, SystemClock(), socket=path, overseer=ward)
 
@@ -99,6 +102,7 @@ def _reload(
     notify("RELOADING=1")
     try:
         settings = load()
+        ward.check(settings)
         scheduler.reload(settings, make_hooks(settings, pool))
         ward.change(settings)
         log.info("the configuration was read anew")

@@ -10,9 +10,12 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import asdict
 
 from leadertag.config.settings import Settings
+from leadertag.daemon import watchdog
 from leadertag.daemon.rescue import pack
+from leadertag.errors import ConfigError
 from leadertag.scheduler.member import Hold
 
 log = logging.getLogger(__name__)
@@ -25,6 +28,7 @@ class Ward:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._watchdog = watchdog.plan(settings)
         self._last: Sequence[Hold] = ()
         self._pipe = -1
         self._process = self._start()
@@ -40,7 +44,10 @@ class Ward:
             old, self._pipe = self._pipe, writing
             if old >= 0:
                 os.close(old)
-            self._send({"setup": pack(self._settings), **_message(self._last)})
+            setup: dict[str, object] = {"setup": pack(self._settings)}
+            if self._watchdog is not None:
+                setup["watchdog"] = asdict(self._watchdog)
+            self._send({**setup, **_message(self._last)})
             return subprocess.Popen(
                 # A session of its own: what is sent to the daemon's group must not reach it.
                 [sys.executable, "-P", "-m", "leadertag.daemon.guardian", str(me)],
@@ -49,6 +56,14 @@ class Ward:
         finally:
             os.close(me)
             os.close(reading)
+
+    def check(self, settings: Settings) -> None:
+        """Refuse changed settings that only another guardian could follow; raises ConfigError."""
+        if watchdog.plan(settings) != self._watchdog:
+            raise ConfigError(
+                f"{settings.source}: watchdog, or the lease that its time-out follows, has "
+                "changed: that needs a restart"
+            )
 
     def change(self, settings: Settings) -> None:
         """Take over changed settings (reload)."""
@@ -96,4 +111,5 @@ def _message(holds: Sequence[Hold]) -> dict[str, object]:
     return {
         "prepare": min((hold.prepare_at for hold in holds), default=0.0),
         "holds": [(h.election, h.member, h.strike_at, h.writers) for h in holds],
+        "ends": {hold.election: hold.ends_at for hold in holds},
     }

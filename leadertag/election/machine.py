@@ -19,7 +19,7 @@ from leadertag.election.policy import RETRACT_LIMIT, Policy
 from leadertag.election.signals import HOOK_GRACE, SIGNALS
 from leadertag.election.standing import BACK_OFF, Standing
 from leadertag.election.states import GIVING_UP, TRANSITIONS, Signal, State
-from leadertag.model import Role
+from leadertag.model import Instance, Role
 
 Step = tuple[Standing, list[ev.Effect]]
 
@@ -64,18 +64,21 @@ def resume(policy: Policy, now: float, memory: ev.Memory) -> Standing:
     return replace(s, state=gives_up, retry_at=now, reason="the last run was cut short")
 
 
-def give_up(policy: Policy, now: float, memory: ev.Memory, reason: str) -> Standing:
+def give_up(
+    policy: Policy, now: float, memory: ev.Memory, reason: str, instance: Instance | None = None
+) -> Standing:
     """Return the standing of whoever has to end the leadership of a process that is gone.
 
     Its first step demotes, and takes off whatever tag and gate the leader carried; when
-    everything is done it stops instead of campaigning.
+    everything is done it stops instead of campaigning. ``instance`` is whom it speaks for,
+    where the memory does not tell: the lock may have been lost before the process was.
     """
     s = replace(begin(policy, now, memory), session=memory.session, stopping=True)
-    if memory.lease is None:
+    if memory.lease is None and not memory.acting:
         return replace(s, state=State.WATCHING)
-    instance = s.as_instance(memory.lease.record)
+    instance = s.as_instance(memory.lease.record) if memory.lease else instance
     assert instance is not None
-    tagged = replace(instance, tags=(policy.election.leader_tag,), gate=memory.lease.term)
+    tagged = replace(instance, tags=(policy.election.leader_tag,), gate=memory.term)
     return replace(
         s, state=State.STUCK if memory.acting else State.RELEASING, lease=memory.lease,
         confirmed_at=memory.confirmed_at, waited=memory.waited, memory=None, instance=tagged,
@@ -184,7 +187,7 @@ def next_deadline(s: Standing) -> float | None:
     if s.lease is not None and s.state not in GIVING_UP:
         times.append(s.contact_ends)
     if s.state is State.LEADING:
-        times += [s.registry_at + s.policy.lease, s.query_due]
+        times += [s.registry_ends, s.query_due]
     times += planned.deadlines(s)
     if s.state is State.WAITING_OUT:
         times.append(s.wait_until)

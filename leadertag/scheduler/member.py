@@ -13,11 +13,11 @@ from leadertag.backends import Providers
 from leadertag.config.settings import ElectionSettings
 from leadertag.election import events as ev
 from leadertag.election.machine import begin, next_deadline, step
-from leadertag.election.policy import SLACK, Policy, check_timing
+from leadertag.election.policy import RATE, SLACK, Policy, check_timing
 from leadertag.election.signals import LED, aside
 from leadertag.election.standing import Standing
 from leadertag.election.states import GIVING_UP, State
-from leadertag.errors import LeaderTagError
+from leadertag.errors import Changed, LeaderTagError
 from leadertag.hooks.outcome import Outcome
 from leadertag.hooks.runner import HookRunner
 from leadertag.hookspecs import HookEvent
@@ -62,6 +62,8 @@ class Hold:
     member: str
     prepare_at: float
     strike_at: float
+    ends_at: float
+    """When the lease has been used up to its limit: for the kernel's watchdog."""
     writers: tuple[int, ...]
     """The processes whose memory of it may be: this one, and the one that it took over from."""
 
@@ -212,15 +214,19 @@ class Member:
         if s.state is State.HOLDING:
             return None  # the operator wants the role kept without contact
         demoting = self.policy.budget(HookEvent.DEMOTE) + self.policy.budget(HookEvent.FENCE)
-        due = s.contact_ends
+        due, confirmed_at = s.contact_ends, s.confirmed_at
         if s.lease is None and s.memory is not None:
             # After a restart nothing is confirmed until the lock is taken back. That is quick,
             # and only a confirmation may move a deadline of the process before that is still
-            # ahead; one that has passed was for that process's own guardian.
-            due = self._admitted_at + ADOPT_WITHIN
-            before = s.memory.confirmed_at + self.policy.contact_limit
-            if self._admitted_at < before < due:
+            # ahead, or was so close that this process came between it and that guardian's
+            # strike; one that has long passed was for that process's own guardian.
+            due, confirmed_at = self._admitted_at + ADOPT_WITHIN, s.memory.confirmed_at
+            before = confirmed_at + self.policy.contact_limit
+            if self._admitted_at - 2 * SLACK < before < due:
                 due = before
+            elif s.memory.state not in LED:
+                # Killed while it gave up: nothing to take back, only to demote, and soon.
+                due = self._admitted_at + 2 * SLACK
         strike_at = due + GUARDIAN_LAG
         if s.state in GIVING_UP:  # under way: leave it the time that it may take
             strike_at = max(strike_at, s.entered + demoting + SLACK)
@@ -229,7 +235,8 @@ class Member:
         late = self.policy.contact_limit - 3 * self.policy.confirm_every
         prepare_at = min(due - late, strike_at)
         writers = (os.getpid(), self.writer)
-        return Hold(self.election.name, s.me.member, prepare_at, strike_at, writers)
+        ends_at = confirmed_at + RATE * self.policy.lease
+        return Hold(self.election.name, s.me.member, prepare_at, strike_at, ends_at, writers)
 
     def _tell(self, before: Standing) -> None:
         after = self.standing
@@ -276,7 +283,9 @@ class Member:
     def _perform(self, effect: ev.Effect) -> None:
         done = attempt(self._performer.perform, effect, self._clock)
         if done.error is not None:
-            log.warning("%s: %s: %s", self.election.name, type(effect).__name__, done.error)
+            # Somebody was faster with a plan or the history: it is written again, or was done.
+            level = logging.INFO if isinstance(done.error, Changed) else logging.WARNING
+            log.log(level, "%s: %s: %s", self.election.name, type(effect).__name__, done.error)
         self._post(self.token, done)
 
     def _run_hook(self, effect: ev.RunHook) -> None:

@@ -1,4 +1,4 @@
-"""Checks what happened against the promises (DESIGN: I1, I2, I3, I4, I7, I8), as it happens.
+"""Checks what happened against the promises (DESIGN: I1, I2, I3, I4, I7, I8, pause), as it happens.
 
 The simulator feeds it, and so can fault injection on real servers: it needs nothing but
 the sequence of what happened, in the order of one clock. Each method takes one happening
@@ -53,6 +53,8 @@ class History:
     """How often somebody became resolvable as leader: that something happened at all."""
     running: dict[str, tuple[int, HookEvent]] = field(default_factory=dict)
     _resolved: tuple[str, ...] = ()
+    _paused: dict[str, bool] = field(default_factory=dict)
+    _campaigned_in_pause: dict[str, bool] = field(default_factory=dict)
 
     # -- I1: one acts ------------------------------------------------------------------
 
@@ -67,6 +69,8 @@ class History:
                     "I1", f"{member} acts with term {term} while {other.member} acts with term "
                     f"{other.term} since {other.since:.3f}",
                 )  # fmt: skip
+        if self._campaigned_in_pause.get(member, False):
+            raise Broken("pause", f"{member} acts with term {term}, which it took in a pause")
         if term <= self.acted:
             raise Broken("I3", f"{member} acts with term {term} after term {self.acted} acted")
         self.acted = term
@@ -136,6 +140,20 @@ class History:
         left = [tag for tag in after if tag not in roles]
         if kept != left:
             raise Broken("I4", f"tags of {member} went from {kept} to {left}")
+
+    # -- pause: nobody takes a lock to act --------------------------------------------------
+
+    def plan_seen(self, member: str, *, paused: bool) -> None:
+        """A member got to see whether elections are paused."""
+        self._paused[member] = paused
+
+    def campaigned(self, member: str) -> None:
+        """A member asks for the lock. One that knows of a pause must not act with it."""
+        self._campaigned_in_pause[member] = self._paused.get(member, False)
+
+    def restarted(self, member: str) -> None:
+        """A member's process starts: it knows nothing of a pause yet."""
+        self._paused.pop(member, None)
 
     # -- I7: doubt -----------------------------------------------------------------------
 

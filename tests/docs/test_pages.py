@@ -19,10 +19,11 @@ from leadertag.config.environment import ELSEWHERE, EVERY, TOP
 from leadertag.election.diagram import mermaid
 from leadertag.hooks.command import variables
 from leadertag.model import Characteristic
+from leadertag.testing.simulator.__main__ import parser as simulator_parser
 from tests.docs.pages import PAGES, ROOT, Block, anchors, blocks, marked, prose, text_of
 from tests.docs.samples import a_change
 
-_OTHERS_OPTIONS = {"--runs", "--seed"}  # of the simulator
+_OTHERS_OPTIONS = {o for action in simulator_parser()._actions for o in action.option_strings}
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 
 

@@ -12,9 +12,10 @@ Work = Callable[[], None]
 class Engine:
     """Runs work in the order of its (virtual, real-world) time; the same seed, the same run."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, variant: int = 0) -> None:
         self.now = 0.0
-        self.rng = random.Random(seed)  # noqa: S311 - chance to be repeated, not to be kept secret
+        source = f"{seed} {variant}"
+        self.rng = random.Random(source)  # noqa: S311 - chance to be repeated, not kept secret
         self.timeline: list[tuple[float, str, str]] = []
         self._queue: list[tuple[float, int, Work]] = []
         self._count = 0

@@ -3,40 +3,51 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from random import Random
 from typing import TYPE_CHECKING
 
 from leadertag.testing.simulator.scenario import BASE_TAGS
+from leadertag.testing.simulator.strikes import Strike
 
 if TYPE_CHECKING:
     from leadertag.testing.simulator.host import Host
     from leadertag.testing.simulator.world import World
 
 
-def _lasting(world: World, least: float = 0.1, most: float = 2.5) -> float:
-    """Return how long a fault lasts: from less than a hiccup to well beyond a lease."""
-    return world.scenario.policy.lease * world.engine.between(least, most)
+Fault = Callable[["World", "Host", Strike], None]
 
 
-def partition(world: World, host: Host) -> None:
+def lasts(world: World, strike: Strike, least: float = 0.1, most: float = 2.5) -> float:
+    """Return for how many seconds: ``least`` and ``most`` are told in leases.
+
+    By default from less than a hiccup to well beyond a lease.
+    """
+    return world.scenario.policy.lease * (least + (most - least) * strike.lasting)
+
+
+# -- the network -------------------------------------------------------------------------
+
+
+def partition(world: World, host: Host, strike: Strike) -> None:
     """Nothing gets through; after a while the backend takes the node for lost."""
-    _cut(world, host, sends=False, hears=False)
+    _cut(world, host, strike, sends=False, hears=False)
 
 
-def deaf(world: World, host: Host) -> None:
+def deaf(world: World, host: Host, strike: Strike) -> None:
     """Requests arrive, answers do not."""
-    _cut(world, host, sends=True, hears=False)
+    _cut(world, host, strike, sends=True, hears=False)
 
 
-def mute(world: World, host: Host) -> None:
+def mute(world: World, host: Host, strike: Strike) -> None:
     """Requests do not arrive; news does."""
-    _cut(world, host, sends=False, hears=True)
+    _cut(world, host, strike, sends=False, hears=True)
 
 
-def _cut(world: World, host: Host, *, sends: bool, hears: bool) -> None:
+def _cut(world: World, host: Host, strike: Strike, *, sends: bool, hears: bool) -> None:
     host.link.sends, host.link.hears = sends, hears
     world.engine.note(host.name, f"link: sends={sends} hears={hears}")
     world.watch_node(host)
-    world.engine.after(_lasting(world), lambda: heal(world, host))
+    world.engine.after(lasts(world, strike), lambda: heal(world, host))
 
 
 def heal(world: World, host: Host) -> None:
@@ -47,7 +58,25 @@ def heal(world: World, host: Host) -> None:
     world.watch_node(host)
 
 
-def pause(world: World, host: Host) -> None:
+def last_word(world: World, host: Host, strike: Strike) -> None:
+    """The lock is lost right after it was proven to be held, and only the proof gets through."""
+
+    def strike_now() -> None:
+        world.engine.note(host.name, "hears of its lock for the last time")
+        _cut(world, host, strike, sends=False, hears=False)
+        if strike.first:
+            delete_key(world, host, strike)
+        process = host.process
+        if world.store.view.holder and process is not None:
+            world.store.destroy(process.session, "ended behind its back")
+
+    host.link.last_word = strike_now
+
+
+# -- the process -------------------------------------------------------------------------
+
+
+def pause(world: World, host: Host, strike: Strike) -> None:
     """SIGSTOP, and later SIGCONT."""
     process = host.process
     if process is None or not process.alive or process.paused:
@@ -61,25 +90,39 @@ def pause(world: World, host: Host) -> None:
             world.engine.note(host.name, "SIGCONT")
             process.go_on()
 
-    world.engine.after(_lasting(world, 0.02, 2.0), go_on)
+    world.engine.after(lasts(world, strike, 0.02, 2.0), go_on)
 
 
-def kill(world: World, host: Host) -> None:
+def kill(world: World, host: Host, strike: Strike) -> None:
     """SIGKILL, and a restart."""
     host.kill_process()
-    world.engine.after(_lasting(world, 0.01, 2.0), host.start_process)
+    world.engine.after(lasts(world, strike, 0.01, 2.0), host.start_process)
 
 
-def stop(world: World, host: Host) -> None:
+def stop(world: World, host: Host, strike: Strike) -> None:
     """SIGTERM, and a start."""
-    if host.process is not None and host.process.alive:
-        keep = world.engine.chance(0.5)
-        world.engine.note(host.name, f"SIGTERM, keep={keep}")
-        host.process.stop(keep=keep)
-        world.engine.after(_lasting(world), host.start_process)
+    if world.scenario.one_shot is not None:
+        kill(world, host, strike)  # a run of check is not asked to stop
+    elif host.process is not None and host.process.alive:
+        world.engine.note(host.name, f"SIGTERM, keep={strike.first}")
+        host.process.stop(keep=strike.first)
+        world.engine.after(lasts(world, strike), host.start_process)
 
 
-def lose_node(world: World, host: Host) -> None:
+def kill_guardian(world: World, host: Host, _: Strike) -> None:
+    """The guardian is killed; a daemon that lives starts another when it has word for it."""
+    host.guardian.kill()
+
+
+def stop_guardian(world: World, host: Host, strike: Strike) -> None:
+    """The guardian is stopped for a moment, and late at its deadline."""
+    host.guardian.hold_up(lasts(world, strike, 0.0, 0.3))
+
+
+# -- the node and its agent ----------------------------------------------------------------
+
+
+def lose_node(world: World, host: Host, strike: Strike) -> None:
     """The machine is gone for a while."""
     if host.alive:
         host.lose()
@@ -89,33 +132,49 @@ def lose_node(world: World, host: Host) -> None:
             host.come_back()
             world.watch_node(host)
 
-        world.engine.after(_lasting(world, 0.5, 3.0), back)
+        world.engine.after(lasts(world, strike, 0.5, 3.0), back)
 
 
-def agent_restart(world: World, host: Host) -> None:
+def agent_restart(world: World, host: Host, strike: Strike) -> None:
     """The agent is gone for a moment."""
     if host.agent is None or not host.agent.up:
         return
     world.engine.note(host.name, "the agent restarts")
     host.agent.stop()
     host.link.agent_up = False
-    world.engine.after(_lasting(world, 0.05, 0.8), lambda: _agent_back(host))
+    world.engine.after(lasts(world, strike, 0.05, 0.8), lambda: agent_back(host))
 
 
-def _agent_back(host: Host) -> None:
+def agent_back(host: Host) -> None:
+    """The agent is there again."""
     if host.alive and host.agent is not None and not host.agent.up:
         host.agent.start()
     host.link.agent_up = True
 
 
-def end_session(world: World, host: Host) -> None:
+# -- the backend ---------------------------------------------------------------------------
+
+
+def backend_election(world: World, _: Host, strike: Strike) -> None:
+    """The backend's own leader is gone: it answers nobody until there is another one.
+
+    What was on its way fails; the sessions' timers start anew at the new leader.
+    """
+    world.engine.note("backend", "elects a leader")
+    until = world.engine.now + lasts(world, strike, 0.05, 1.2)
+    for host in world.hosts:
+        host.link.backend_down_until = until
+    world.store.restart_timers(until)
+
+
+def end_session(world: World, host: Host, _: Strike) -> None:
     """The session ends at a bad moment."""
     process = host.process
     if process is not None and process.session:
         world.store.destroy(process.session, "destroyed by an operator")
 
 
-def delete_key(world: World, _: Host) -> None:
+def delete_key(world: World, _: Host, __: Strike) -> None:
     """An operator deletes the lock's key.
 
     Not while somebody holds it, acts or still may, and a member has never seen any term: that one
@@ -138,75 +197,84 @@ def _has_seen_nothing(host: Host) -> bool:
     return memory is None or memory.seen_term == 0
 
 
-def usurp(world: World, host: Host) -> None:
+def usurp(world: World, host: Host, strike: Strike) -> None:
     """The lock is taken away from a holder that cannot learn of it."""
-    _cut(world, host, sends=world.engine.chance(0.5), hears=False)
-    if world.engine.chance(0.5):
-        delete_key(world, host)
+    _cut(world, host, strike, sends=strike.second, hears=False)
+    if strike.first:
+        delete_key(world, host, strike)
     else:
-        end_session(world, host)
+        end_session(world, host, strike)
 
 
-def last_word(world: World, host: Host) -> None:
-    """The lock is lost right after it was proven to be held, and only the proof gets through."""
+def orphan(world: World, host: Host, strike: Strike) -> None:
+    """The same, and its process is started anew before it has learned of anything."""
+    _cut(world, host, strike, sends=False, hears=False)
+    end_session(world, host, strike)
 
-    def strike_now() -> None:
-        world.engine.note(host.name, "hears of its lock for the last time")
-        _cut(world, host, sends=False, hears=False)
-        if world.engine.chance(0.5):
-            delete_key(world, host)
-        process = host.process
-        if world.store.view.holder and process is not None:
-            world.store.destroy(process.session, "ended behind its back")
+    def restart() -> None:
+        host.kill_process()
+        world.engine.after(0.02, host.start_process)
 
-    host.link.last_word = strike_now
+    limit = host.clock.real(world.scenario.policy.contact_limit)
+    world.engine.after(limit * strike.lasting, restart)
 
 
-def crash_service(world: World, host: Host) -> None:
+# -- the service and its registration --------------------------------------------------------
+
+
+def crash_service(world: World, host: Host, strike: Strike) -> None:
     """The service itself is gone for a while."""
     host.service.crash()
-    world.engine.after(_lasting(world), lambda: host.service.start() if host.alive else None)
+    world.engine.after(lasts(world, strike), lambda: host.service.start() if host.alive else None)
 
 
-def flap(world: World, host: Host) -> None:
+def flap(world: World, host: Host, strike: Strike) -> None:
     """The service's check fails although the service runs."""
     world.engine.note(host.name, "its check fails")
     host.show_health(False)
-    world.engine.after(_lasting(world, 0.02, 1.0), lambda: host.show_health(host.service.up))
+    world.engine.after(
+        lasts(world, strike, 0.02, 1.0), lambda: host.show_health(host.service.up)
+    )  # fmt: skip
 
 
-def deregister(world: World, host: Host) -> None:
+def deregister(world: World, host: Host, strike: Strike) -> None:
     """An operator takes the registration away and puts it back as it is on file."""
     if host.agent is None or not host.agent.registered:
         return
     world.engine.note(host.name, "is deregistered")
     host.agent.register(False)
-    world.engine.after(_lasting(world, 0.05, 1.0), lambda: _register(world, host))
+    world.engine.after(lasts(world, strike, 0.05, 1.0), lambda: register(world, host))
 
 
-def _register(world: World, host: Host) -> None:
+def register(world: World, host: Host) -> None:
+    """The registration is there again."""
     if host.agent is not None and not host.agent.registered:
         world.engine.note(host.name, "is registered again")
         host.agent.tags = BASE_TAGS
         host.agent.register(True)
 
 
-def reload(world: World, host: Host) -> None:
+def reload(world: World, host: Host, _: Strike) -> None:
     """The agent reads its files again: the tags are as they are there."""
     if host.agent is not None:
         world.engine.note(host.name, "its tags are reverted by a reload")
         host.agent.reload(BASE_TAGS)
 
 
-Fault = Callable[["World", "Host"], None]
-FAULTS: tuple[tuple[Fault, int], ...] = (
-    (partition, 4), (deaf, 3), (mute, 2), (pause, 4), (kill, 4), (stop, 3), (lose_node, 3),
-    (agent_restart, 1), (end_session, 2), (delete_key, 2), (usurp, 3), (last_word, 3),
-    (crash_service, 3), (flap, 3), (deregister, 1), (reload, 2),
-)  # fmt: skip
+FAULTS: dict[str, tuple[Fault, int]] = {
+    "partition": (partition, 4), "deaf": (deaf, 3), "mute": (mute, 2), "pause": (pause, 4),
+    "kill": (kill, 4), "stop": (stop, 3), "lose_node": (lose_node, 3),
+    "kill_guardian": (kill_guardian, 2), "stop_guardian": (stop_guardian, 2),
+    "agent_restart": (agent_restart, 1), "backend_election": (backend_election, 2),
+    "end_session": (end_session, 2), "delete_key": (delete_key, 2), "usurp": (usurp, 3),
+    "orphan": (orphan, 2), "last_word": (last_word, 3), "crash_service": (crash_service, 3),
+    "flap": (flap, 3), "deregister": (deregister, 1), "reload": (reload, 2),
+}  # fmt: skip
+"""By name: the fault, and how often it is drawn."""
 
 
-def strike(world: World, host: Host) -> None:
-    """Let one of the faults happen."""
-    faults, weights = zip(*FAULTS, strict=True)
-    world.engine.rng.choices(faults, weights)[0](world, host)
+def choose(rng: Random, at: float, host: int, faults: dict[str, tuple[Fault, int]]) -> Strike:
+    """Draw one of the faults and all of its choices."""
+    names, weights = list(faults), [weight for _, weight in faults.values()]
+    what = rng.choices(names, weights)[0]
+    return Strike(at, host, what, round(rng.random(), 3), rng.randrange(4))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from leadertag.election import events as ev
@@ -16,6 +17,7 @@ from leadertag.testing.simulator.engine import Clock, Engine
 from leadertag.testing.simulator.guardian import Guardian
 from leadertag.testing.simulator.monitor import Monitor
 from leadertag.testing.simulator.network import Link, Settle
+from leadertag.testing.simulator.oneshot import CheckRun
 from leadertag.testing.simulator.process import Operation, Process
 from leadertag.testing.simulator.registry import AgentRegistry, FencedRegistry, Registry
 from leadertag.testing.simulator.scenario import BASE_TAGS, DRIFT, Scenario
@@ -53,12 +55,14 @@ class Host:
         self.registry: Registry
         self._make_registry()
         self.memory: ev.Memory | None = None
+        self.noted = -1e9
+        """When the lock was last confirmed: noted beside the memory, by the host's clock."""
         self.process: Process | None = None
         self.process_nap: Callable[[float], Operation]
         self.guardian = Guardian(self, active=scenario.guardian)
-        self.service.began = self.guardian.look
         self.watch = Monitor(self, on_state)
         self.alive = True
+        self._check_due = False
         self.wanted = True
         """Whether a leadertag process should run here."""
 
@@ -147,9 +151,18 @@ class Host:
             self.engine.after(0.1, self.start_process)
             return
         self.engine.note(self.name, "leadertag starts")
-        self.process = process = Process(self, self.memory)
+        self._check_due = False
+        self.history.restarted(self.name)
+        one_shot = self.scenario.one_shot is not None
+        self.process = process = CheckRun(self) if one_shot else Process(self, self.recall())
         self.process_nap = process.nap
         process.start()
+
+    def recall(self) -> ev.Memory | None:
+        """Return the memory as a process of this host loads it."""
+        if self.memory is None:
+            return None
+        return replace(self.memory, confirmed_at=max(self.memory.confirmed_at, self.noted))
 
     def kill_process(self) -> None:
         """SIGKILL."""
@@ -157,6 +170,19 @@ class Host:
             self.engine.note(self.name, "leadertag is killed")
             self.process.die()
             self.guardian.look()
+
+    def check_over(self, run: Process) -> None:
+        """A run of ``check`` is over: the next one comes after the interval."""
+        assert self.scenario.one_shot is not None
+        run.die()
+        if not self._check_due:
+            self._check_due = True
+            interval, _ = self.scenario.one_shot
+            self.engine.after(self.clock.real(interval), self._next_check)
+
+    def _next_check(self) -> None:
+        if self._check_due:
+            self.start_process()
 
     def stopped(self, process: Process) -> None:
         """The process has come to its end."""
@@ -175,7 +201,7 @@ class Host:
         if self.process is not None:
             self.process.die()
         self.service.crash()
-        self.memory = None
+        self.memory, self.noted = None, -1e9
         self.guardian.forget()
         if self.agent is not None:
             self.agent.stop()

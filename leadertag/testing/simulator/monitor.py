@@ -9,7 +9,8 @@ from leadertag.election import events as ev
 from leadertag.election.standing import Standing
 from leadertag.election.states import State
 from leadertag.hookspecs import HookEvent, RoleChange
-from leadertag.model import Phase
+from leadertag.model import LockView, Phase
+from leadertag.plan import Plan
 
 if TYPE_CHECKING:
     from leadertag.testing.simulator.host import Host
@@ -37,7 +38,8 @@ class Monitor:
     ) -> None:
         """A machine has taken a step."""
         host, s = self._host, process.standing
-        host.guardian.stepped(s)
+        host.guardian.stepped(process)
+        self._plan_seen(event)
         if s.state is not before.state:
             host.engine.note(host.name, f"{before.state} -> {s.state} ({s.reason})")
             if s.state is State.HOLDING:
@@ -48,6 +50,13 @@ class Monitor:
             self._effect(s, effect)
         if s.state is not before.state:
             self._on_state(host, s.state)
+
+    def _plan_seen(self, event: ev.Event) -> None:
+        """What came in counts, not what the machine made of it."""
+        shown = event.value if isinstance(event, ev.Done) else getattr(event, "view", None)
+        plan = shown.plan if isinstance(shown, LockView) else shown
+        if isinstance(plan, Plan):
+            self._host.history.plan_seen(self._host.name, paused=plan.paused)
 
     def _acting(self, before: Standing, s: Standing) -> None:
         """Where no hook says so, the machine's own word counts."""
@@ -70,6 +79,8 @@ class Monitor:
     def _effect(self, s: Standing, effect: ev.Effect) -> None:
         history, me = self._host.history, self._host.name
         match effect:
+            case ev.Acquire():
+                history.campaigned(me)
             case ev.Publish(change=change, gate=gate, lease=lease):
                 history.changing(me, change, gate, lease.term)
             case ev.Retract(change=change, gate=gate):

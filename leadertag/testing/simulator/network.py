@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from leadertag.errors import BackendUnavailable, LeaderTagError
@@ -12,6 +13,7 @@ from leadertag.testing.simulator.scenario import Scenario
 Settle = Callable[[Any, LeaderTagError | None], None]
 """Takes a value or an error."""
 SAY_NOTHING = BackendUnavailable("no answer in time")
+NO_LEADER = BackendUnavailable("the backend has no leader")
 
 
 class Link:
@@ -28,6 +30,8 @@ class Link:
         to arrive, and as late as can be."""
         self.calm = False
         """Nothing is lost or late any more."""
+        self.backend_down_until = 0.0
+        """Until then the backend has no leader, and answers nobody."""
         self._engine = engine
         self._clock = clock
         self._loss = scenario.loss
@@ -63,7 +67,7 @@ class Link:
         there = self.latency()
         if there > self._patience:
             self._give_up(sent, settle)
-            engine.after(there, lambda: _quietly(work) if self.sends else None)
+            engine.after(there, lambda: self._arrive_late(work))
         elif self.lost():
             self._give_up(sent, settle)
         else:
@@ -78,6 +82,9 @@ class Link:
         if not self.sends:
             self._give_up(sent, settle)
             return
+        if self._engine.now < self.backend_down_until:
+            self._refuse(settle, sent)
+            return
         value, error = None, None
         try:
             value = work()
@@ -91,6 +98,19 @@ class Link:
             self._give_up(sent, settle)
         else:
             self._engine.after(back, lambda: self._answer(value, error, settle, sent))
+
+    def _arrive_late(self, work: Callable[[], Any]) -> None:
+        """A request arrives when nobody waits for it any more."""
+        if self.sends and self._engine.now >= self.backend_down_until:
+            with suppress(LeaderTagError):
+                work()
+
+    def _refuse(self, settle: Settle, sent: float) -> None:
+        """Tell that there is no leader: at once, or only when patience has ended."""
+        if self._engine.chance(0.5):
+            self._give_up(sent, settle)
+        else:
+            self._engine.after(self.latency(), lambda: settle(None, NO_LEADER))
 
     def _answer(
         self, value: Any, error: LeaderTagError | None, settle: Settle, sent: float
@@ -107,11 +127,3 @@ class Link:
         left = max(0.0, sent + 0.97 * self._patience - self._engine.now)
         self._engine.after(left, lambda: settle(value, None))
         strike()
-
-
-def _quietly(work: Callable[[], Any]) -> None:
-    """A request that arrives when nobody waits for it any more."""
-    try:
-        work()
-    except LeaderTagError:
-        return

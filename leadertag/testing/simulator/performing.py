@@ -134,14 +134,14 @@ def _enter_guard(p: Process, e: ev.EnterGuard) -> Routine:
         store.guard = session
         return True
 
-    if not (yield p.host.server(enter)):
-        yield from _leave_guard(p, e)
-        return None
     try:
-        return (yield from _read_members(p, e))
+        if (yield p.host.server(enter)):
+            return (yield from _read_members(p, e))
     except BackendError:
         yield from _leave_guard(p, e)
         raise
+    yield from _leave_guard(p, e)
+    return None
 
 
 def _leave_guard(p: Process, _: ev.Effect) -> Routine:

@@ -44,6 +44,7 @@ class Process:
         self.standing: Standing = begin(host.policy, host.clock.now(), memory)
         self._memory = memory
         self._admitted = False
+        self.admitted_at = 0.0
         self._backlog: list[Callable[[], None]] = []
         self._lane: deque[ev.Effect] = deque()
         self._lane_busy = False
@@ -133,6 +134,8 @@ class Process:
             return
         before = self.standing
         self.standing, effects = step(before, event)
+        if self.standing.lease is not None:
+            self.host.noted = self.standing.confirmed_at
         self.host.watch.stepped(self, before, event, effects)
         for effect in effects:
             if not self.alive:
@@ -143,9 +146,17 @@ class Process:
             for end in nappers:
                 end()
         if self.standing.state is State.STOPPED and before.state is not State.STOPPED:
-            self.host.stopped(self)
+            self.ended()
             return
         self._remind()
+
+    def ended(self) -> None:
+        """The machine has come to its end, and the process with it."""
+        self.host.stopped(self)
+
+    def admit(self) -> None:
+        """Become the one process that speaks for the member."""
+        self._admitted, self.admitted_at = True, self.host.clock.now()
 
     def _remind(self) -> None:
         due = next_deadline(self.standing)
@@ -189,10 +200,15 @@ class Process:
     def _hook_done(self, effect: ev.RunHook, outcome: Outcome) -> None:
         self.take(ev.Done(self.host.clock.now(), effect, outcome))
 
+    @property
+    def busy(self) -> bool:
+        """Whether an effect or a hook is under way."""
+        return bool(self._lane) or self._lane_busy or self.hooks.busy
+
     def stop(self, *, keep: bool) -> None:
         """SIGTERM."""
         if not self._admitted:
-            self.host.stopped(self)
+            self.ended()
             return
         self.wake(lambda: self.take(ev.StopAsked(self.host.clock.now(), keep)))
 
@@ -207,7 +223,7 @@ class Process:
         if not self._admitted:
             if instance is None:
                 return
-            self._admitted = True
+            self.admit()
             self.standing = begin(self.host.policy, now, self._memory)
             if self.session:
                 self.take(ev.SessionOpened(now, self.session))

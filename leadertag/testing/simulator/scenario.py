@@ -10,9 +10,10 @@ from leadertag.config.settings import ElectionSettings
 from leadertag.election.policy import RATE, SLACK, Policy, check_timing
 from leadertag.hookspecs import HookEvent
 from leadertag.model import QueryDefinition
+from leadertag.testing.simulator.strikes import Strike
 
-DRIFT = 0.045
-"""Clock rates differ by that much from real time: 9 % from each other at most."""
+DRIFT = 0.0475
+"""Clock rates differ by that much from real time: hardly less than 10 % from each other."""
 BASE_TAGS = ("sensu", "blue")
 """Tags that every registration has by itself."""
 
@@ -53,6 +54,14 @@ class Scenario:
     always_fed: bool = False
     """The process leads another election too, so its gates are fed all the time."""
     hooks: Mapping[HookEvent, float] = field(default_factory=dict)
+    operations: int = 0
+    """About how often an operator asks for something: pause, resume, switchover."""
+    one_shot: tuple[float, float] | None = None
+    """Interval and time-out of ``check``, where that is run instead of the daemon."""
+    strikes: tuple[Strike, ...] | None = None
+    """Exactly what befalls the world, and when, instead of what is drawn."""
+    delays: int = 0
+    """The source of all other chance, with the seed: of delays, losses and troubles."""
 
     @property
     def election(self) -> ElectionSettings:
@@ -65,16 +74,21 @@ def draw(seed: int, *, members: int = 0, guardian: bool = True) -> Scenario:
     rng = random.Random(f"scenario {seed}")  # noqa: S311 - chance to be repeated
     lease = rng.choice((1.0, 2.0, 3.0))
     fenced = rng.random() < 0.3
+    check = fenced and random.Random(f"kind {seed}").random() < 0.25  # noqa: S311
+    lease *= 4 if check else 1
     compat = not fenced and rng.random() < 0.12
     gate_life = rng.choice((0.5, 1.0, 2.0))
     budgets = _budgets(rng, lease)
     policy = Policy(
-        election=_election(rng, lease, compat), fenced=fenced, gate_life=gate_life, budgets=budgets
-    )
+        election=_election(rng, lease, compat), gated=not check, fenced=fenced,
+        gate_life=gate_life, budgets=budgets,
+    )  # fmt: skip
     check_timing(
         policy.election, demote=policy.budget(HookEvent.DEMOTE),
         fence=policy.budget(HookEvent.FENCE),
     )  # fmt: skip
+    # The lock is confirmed at the beginning of each run: the next one has to begin in time.
+    one_shot = (0.3 * policy.contact_limit, 0.5 * policy.contact_limit) if check else None
     trouble = rng.random()
     return Scenario(
         seed=seed, policy=policy, members=members or rng.choice((1, 2, 3, 3, 3, 4, 5)),
@@ -87,7 +101,7 @@ def draw(seed: int, *, members: int = 0, guardian: bool = True) -> Scenario:
         hook_trouble=trouble * trouble * 0.3,
         filtered=rng.choice((0.0, 0.0, 0.2)), guardian=guardian,
         always_fed=rng.random() < 0.1,
-        hooks=budgets,
+        hooks=budgets, one_shot=one_shot, operations=rng.choice((0, 0, 1, 3)),
     )  # fmt: skip
 
 

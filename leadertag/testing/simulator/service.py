@@ -36,7 +36,6 @@ class Service:
         self.lapsed = False
         """It lost its role by a crash, which leadertag need not have noticed."""
         self.calm = False
-        self.began: Callable[[], None] = lambda: None
         self.changed: Callable[[], None] = lambda: None
         """Called when the service came up or went down."""
         self._engine = engine
@@ -48,7 +47,8 @@ class Service:
         self._engine.note(self.host, f"ACTS, term {term}")
         self.acting, self.followed, self.lapsed = term, 0, False
         self._history.began(self._engine.now, self.host, term)
-        self.began()
+        if self._scenario.one_shot is not None:
+            self.excuse("nothing acts between two runs of check")
 
     def end(self, how: str) -> None:
         """It does not act any more."""
@@ -150,6 +150,11 @@ class Hooks:
         if self._queue and not self._queue[0].began:
             self._next()
 
+    @property
+    def busy(self) -> bool:
+        """Whether any runs or waits."""
+        return bool(self._queue)
+
     def cancel(self) -> None:
         """End what runs and waits."""
         for run in list(self._queue):
@@ -162,6 +167,9 @@ class Hooks:
             run.over = True
             if run.began:
                 self._history.hook_ended(self._service.host, run.effect.serial)
+                if run.effect.change.event in _STRENGTH:
+                    # It has to be done all over, for which a lease leaves no time.
+                    self._service.excuse("its demotion was killed")
 
     def _next(self) -> None:
         run = self._queue[0]

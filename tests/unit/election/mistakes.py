@@ -1,21 +1,25 @@
-"""Deliberate mistakes in the protocol, each as a patch of the machine or of the performing."""
+"""Deliberate mistakes in the protocol, each as a patch of the machine or of what drives it.
+
+``python -m tests.unit.election.mistakes`` prints in how many runs each is found, and by which
+promise.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
-from leadertag.election import entry, observing, policy, signals
+from leadertag.election import entry, observing, planned, policy, signals
 from leadertag.election import events as ev
 from leadertag.election.entry import ENTRY, Entry
 from leadertag.election.signals import SIGNALS, Guard
 from leadertag.election.standing import Standing
 from leadertag.election.states import TRANSITIONS, Signal, State
 from leadertag.model import Lease, Phase
-from leadertag.testing.simulator import Scenario, performing
+from leadertag.testing.simulator import Result, Scenario, guardian, performing, simulate
 
 Patch = AbstractContextManager[Any]
 EnterState = Callable[[Standing, Signal, ev.Event], Entry]
@@ -177,6 +181,82 @@ def unfit_leader_stays() -> Patch:
     return _guard(State.LEADING, Signal.UNFIT, _never)
 
 
+# -- planned change --------------------------------------------------------------------------
+
+
+def _several(*patches: Patch) -> Patch:
+    stack = ExitStack()
+    for each in patches:
+        stack.enter_context(each)
+    return stack
+
+
+def paused_member_campaigns() -> Patch:
+    right = signals._may_campaign
+
+    def may_campaign(s: Standing, event: ev.Event) -> bool:
+        return right(replace(s, plan=replace(s.plan, paused=False)), event)
+
+    idle = (State.WAITING_OUT, State.VETTING, State.RANKING, State.GUARDING)
+    return _several(
+        _guard(State.WATCHING, Signal.CAMPAIGN, may_campaign),
+        *(_guard(state, Signal.PAUSE, _never) for state in idle),
+    )
+
+
+def leader_hands_over_without_demote() -> Patch:
+    return _exit(State.LEADING, Signal.HAND_OVER, State.RELEASING)
+
+
+def suspended_leader_leaves_its_gate_open() -> Patch:
+    return _entry(State.SUSPENDED, lambda right: entry.nothing)
+
+
+def unfit_leader_gives_up_in_a_pause() -> Patch:
+    return _guard(State.LEADING, Signal.SUSPEND, _never)
+
+
+def paused_leader_without_contact_stays() -> Patch:
+    right = Standing.out_of_contact.fget  # type: ignore[attr-defined]
+    return _fact("out_of_contact", lambda s: not s.plan.paused and right(s))
+
+
+def nobody_accepts_a_switchover() -> Patch:
+    return patch.object(planned, "consider", lambda s: (s, []))
+
+
+# -- the guardian ----------------------------------------------------------------------------
+
+
+def guardian_does_not_end_the_process() -> Patch:
+    return patch.object(guardian.Guardian, "_end_process", lambda self: None)
+
+
+def guardian_leaves_alone_who_has_lost_the_lock() -> Patch:
+    return patch.object(guardian, "is_led", lambda memory: memory.lease is not None)
+
+
+def restart_moves_the_deadline() -> Patch:
+    right = guardian.strike_at
+
+    def strike_at(s: Standing, admitted_at: float) -> float | None:
+        if s.memory is not None and s.lease is None:
+            s = replace(s, memory=replace(s.memory, confirmed_at=-1e9))
+        return right(s, admitted_at)
+
+    return patch.object(guardian, "strike_at", strike_at)
+
+
+def guardian_leaves_no_time_to_demote() -> Patch:
+    right = guardian.strike_at
+
+    def strike_at(s: Standing, admitted_at: float) -> float | None:
+        strike = right(s, admitted_at)
+        return strike if strike is None else strike + policy.RATE * s.policy.lease / 2
+
+    return patch.object(guardian, "strike_at", strike_at)
+
+
 MISTAKES: tuple[Callable[[], Patch], ...] = (
     confirmation_counts_from_its_answer, granted_lease_counts_from_its_answer,
     no_wait_after_an_unexplained_loss, half_a_wait_after_an_unexplained_loss,
@@ -186,7 +266,14 @@ MISTAKES: tuple[Callable[[], Patch], ...] = (
     no_contact_goes_unnoticed, demotion_starts_when_it_should_have_ended,
     first_election_without_a_look, filtered_list_taken_for_truth, reverted_tags_left_alone,
     orphaned_lock_left_alone, unfit_leader_stays,
+    paused_member_campaigns, leader_hands_over_without_demote,
+    suspended_leader_leaves_its_gate_open, unfit_leader_gives_up_in_a_pause,
+    paused_leader_without_contact_stays, nobody_accepts_a_switchover,
+    guardian_does_not_end_the_process, guardian_leaves_alone_who_has_lost_the_lock,
+    restart_moves_the_deadline, guardian_leaves_no_time_to_demote,
 )  # fmt: skip
+ENOUGH = 1500
+"""Seeds within which each is found; most of them are within twenty."""
 
 
 def harsh(drawn: Scenario) -> Scenario:
@@ -195,5 +282,25 @@ def harsh(drawn: Scenario) -> Scenario:
     return replace(
         drawn, ambush=0.12, faults=max(drawn.faults, 4), slow_agent=0.1, patience=lease / 2,
         hook_trouble=max(drawn.hook_trouble, 0.05), session_ttl=lease,
-        node_loss=min(drawn.node_loss, lease / 2),
+        node_loss=min(drawn.node_loss, lease / 2), operations=max(drawn.operations, 1),
     )  # fmt: skip
+
+
+def find(mistake: Callable[[], Patch]) -> Result | None:
+    """Return the first run that finds it."""
+    with mistake():
+        results = (simulate(seed, scenario=harsh) for seed in range(1, ENOUGH))
+        return next((result for result in results if result.broken), None)
+
+
+def main() -> None:
+    """Print the table."""
+    print(f"{'mistake':52} {'runs':>5}  promise")
+    for mistake in MISTAKES:
+        found = find(mistake)
+        runs, promise = (found.seed, found.broken) if found else (ENOUGH, "NOT FOUND")
+        print(f"{mistake.__name__:52} {runs:5}  {promise}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
