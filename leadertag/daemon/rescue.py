@@ -30,7 +30,9 @@ from leadertag.scheduler.member import Member
 log = logging.getLogger(__name__)
 TURN = 0.2
 KEEP_ALIVE = 3.0
-"""Seconds between two signs of life for a session whose service will not be demoted."""
+"""Seconds between two signs of life, at most, for a session whose service will not be demoted."""
+LIFE = 2.0
+"""Leases for which a session lives without one."""
 RELEASE_PATIENCE = 60.0
 """Seconds that releasing is tried for, once everything is demoted."""
 REASON = "leadertag was killed, stopped or hung"
@@ -119,6 +121,8 @@ class Rescuer:
         ended: Callable[[str], None],
     ) -> None:  # fmt: skip
         kept_at = self._clock.now()
+        leases = [member.election.lease for member in members.values()]
+        every = min([KEEP_ALIVE, *(LIFE * lease / 3 for lease in leases)])
         give_up_at: float | None = None
         while not all(member.over for member in members.values()):
             for name in [n for n, member in members.items() if not member.standing.acting]:
@@ -139,7 +143,7 @@ class Rescuer:
             now = self._clock.now()
             for member in members.values():
                 member.take(ev.Tick(now))
-            if now - kept_at >= KEEP_ALIVE:
+            if now - kept_at >= every:
                 kept_at = now
                 self._keep_alive(members)
 
@@ -154,7 +158,9 @@ class Rescuer:
                 continue
             try:
                 session = self._providers.lock.open(
-                    owner_of(self._settings), ttl=2 * member.election.lease, session=lease.session
+                    owner_of(self._settings),
+                    ttl=LIFE * member.election.lease,
+                    session=lease.session,
                 )
                 if session != lease.session:  # it had expired: this is a new one
                     self._providers.lock.end()

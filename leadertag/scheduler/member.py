@@ -232,7 +232,10 @@ class Member:
             strike_at = max(strike_at, s.entered + demoting + SLACK)
         if s.state is State.STUCK:  # alive, and trying again and again
             strike_at = max(strike_at, s.retry_at + demoting + SLACK)
-        late = self.policy.contact_limit - 3 * self.policy.confirm_every
+        # Ready in time also where demoting leaves little: that is what takes longest.
+        late = max(
+            self.policy.contact_limit - 3 * self.policy.confirm_every, self.policy.confirm_every
+        )
         prepare_at = min(due - late, strike_at)
         writers = (os.getpid(), self.writer)
         ends_at = confirmed_at + RATE * self.policy.lease

@@ -12,8 +12,9 @@ from leadertag.errors import BackendError
 from leadertag.providers import Watch
 from leadertag_consul.client import Answer, ConsulClient
 
-LONGEST = 600.0
-"""Seconds: Consul waits no longer."""
+LONGEST = 8.0
+"""Seconds that one read may wait. A read that was forwarded to a server which was then lost
+without a word tells nothing for as long as it may wait: who has to succeed would not notice."""
 _CALM = 0.05
 """Seconds between two reads that brought nothing new, so that no busy cluster makes us spin."""
 

@@ -32,7 +32,7 @@ SERVICE = "leadertag"
 """The name of leadertag's own service; one token rule covers it on every node."""
 TTL = 2.0
 """Seconds after the last heartbeat when the agent turns the check critical."""
-GATE_LIFE = 2 * TTL + 0.5
+GATE_LIFE = 2 * TTL + 1.0
 """An agent that restarts within the TTL restores the check and counts the TTL anew, once;
 the rest is its synchronization with the catalog."""
 _LATCH_TTL = "24h"  # nobody feeds it; it is critical from the beginning

@@ -135,8 +135,11 @@ class _Run:
     def remove(self, subscription: Subscription) -> bool:
         """Forget it; tell whether that ended the stream."""
         with self._mutex:
-            if subscription.number is not None:
-                self._drop(subscription.number)
+            number = subscription.number
+            if number is not None:
+                # Numbers are the stream's own: one of an earlier stream is another's here.
+                if self._numbered.get(number) is subscription:
+                    self._drop(number)
             elif subscription in self._waiting:
                 self._dropped.add(subscription)
             live = len(self._numbered) + len(self._waiting) - len(self._dropped)

@@ -10,6 +10,7 @@ from leadertag.testing.simulator import simulate
 from tests.unit.election.mistakes import ENOUGH, MISTAKES, Patch, find, harsh
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("mistake", MISTAKES, ids=lambda mistake: mistake.__name__)
 def test_the_simulator_finds_it(mistake: Callable[[], Patch]) -> None:
     found = find(mistake)

@@ -31,7 +31,7 @@ class Fixed:
         return "b"
 
 
-def restarted(folder: Path, confirmed_at: float) -> Member:
+def restarted(folder: Path, confirmed_at: float, budget: float = 0.5) -> Member:
     """Return a member whose process before was last confirmed at that time."""
     file = MemberFile(str(folder), "redis/q", "n1/r", Fixed())
     assert file.take({})
@@ -40,7 +40,7 @@ def restarted(folder: Path, confirmed_at: float) -> Member:
     providers, hooks = MagicMock(), MagicMock()
     providers.registry.characteristics = frozenset()
     providers.registry.gate_life = 2.0
-    hooks.budget.return_value = 0.5
+    hooks.budget.return_value = budget
     election = ElectionSettings("redis", "redis", "here", query="q", lease=10.0)
     pool = ThreadPoolExecutor(1)
     member = Member("t", election, providers, hooks, Fixed(), pool, lambda *_: None)
@@ -60,4 +60,13 @@ def test_a_restart_never_moves_a_deadline_that_is_ahead(
     hold = member.hold()
     assert hold is not None
     assert hold.strike_at == pytest.approx(NOW + allowed + GUARDIAN_LAG)
+    member.close()
+
+
+def test_the_guardian_is_ready_before_it_has_to_strike(tmp_path: Path) -> None:
+    """Also where the hooks leave it less than the three confirmations that it usually waits."""
+    member = restarted(tmp_path, NOW, budget=3.0)
+    hold = member.hold()
+    assert hold is not None
+    assert hold.strike_at - hold.prepare_at >= 10.0 / 8
     member.close()

@@ -19,13 +19,13 @@ from tests.unit.election.mistakes import Patch
 CHAOS = 4.0
 STRIKES = st.builds(
     Strike,
-    at=st.integers(2, int(CHAOS * 10) - 20).map(lambda tenth: tenth / 10),
+    at=st.integers(1, 3).map(float),
     host=st.integers(0, 1),
     what=st.sampled_from(sorted(KINDS)),
     lasting=st.integers(0, 10).map(lambda tenth: tenth / 10),
     coins=st.integers(0, 3),
 )
-SCHEDULES = st.lists(STRIKES, max_size=12).map(tuple)
+SCHEDULES = st.lists(STRIKES, max_size=8).map(tuple)
 
 
 def quiet(strikes: tuple[Strike, ...], delays: int = 0) -> Scenario:
@@ -44,6 +44,7 @@ def breaks(strikes: tuple[Strike, ...]) -> bool:
     return any(play(quiet(strikes, delays)).broken for delays in range(3))
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize(
     ("mistake", "most"),
     [
