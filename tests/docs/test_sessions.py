@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 
 from leadertag.config.toml import seconds as written
 from tests.conftest import need
-from tests.docs.pages import Block, blocks, marked, text_of
+from tests.docs.pages import ROOT, Block, blocks, marked, text_of
 from tests.docs.samples import leadertag
 from tests.tools.servers import require
 
@@ -51,6 +52,8 @@ def _rows_sorted(lines: list[str]) -> list[str]:
 
 @pytest.mark.parametrize("block", blocks("console"), ids=str)
 def test_sessions(block: Block, tmp_path: Path) -> None:
+    # A copy: root refuses the files of a checkout that belongs to somebody else.
+    shutil.copytree(ROOT / "examples", tmp_path / "examples")
     for part in block.text.split("$ ")[1:]:
         command, _, shown = part.partition("\n")
         program, *words = shlex.split(command)
@@ -60,7 +63,7 @@ def test_sessions(block: Block, tmp_path: Path) -> None:
             need("redis-server")
             pytest.importorskip("redis")
             env["PATH"] = f"{require('redis-server').parent}:{os.environ['PATH']}"
-        done = leadertag(*words, env=env)
+        done = leadertag(*words, cwd=tmp_path, env=env)
         if block.mark == "excerpt":
             missing = [line for line in normal(shown) if line not in normal(done.stdout)]
             assert not missing, done.stdout
