@@ -6,11 +6,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import cast
 
-from leadertag.config.installed import check_backend_tables
+from leadertag.config.installed import check_backend_tables, check_query
 from leadertag.config.settings import Settings
 from leadertag.config.table import Table
+from leadertag.errors import ConfigError
+from leadertag.hostbound import HostBoundLock, is_host_bound
 from leadertag.plugins import load_provider
-from leadertag.providers import BackendContext, LockProvider, QueryProvider, RegistryProvider
+from leadertag.providers import (
+    BackendContext,
+    LockProvider,
+    QueryProvider,
+    RegistryProvider,
+    SelfRegistered,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +43,11 @@ def open_providers(
 ) -> Providers:
     """Load and make the providers; those of one backend share their client.
 
-    Raises PluginError for a backend that cannot be used and ConfigError for its settings.
-    Nothing is sent yet.
+    Raises PluginError for a backend that cannot be used, ConfigError for its settings and
+    for elections that these backends cannot hold. Nothing is sent yet.
     """
     check_backend_tables(settings)
+    check_query(settings)
     contexts: dict[str, BackendContext] = {}
 
     def context(backend: str) -> BackendContext:
@@ -47,13 +56,42 @@ def open_providers(
             where = f"{settings.source}: backends.{backend}"
             where += f" (with {variables})" if variables else ""
             table = Table(settings.backends.get(backend, {}), where)
-            contexts[backend] = BackendContext(table, environ, own_checks)
+            contexts[backend] = BackendContext(table, environ, own_checks, settings.owner)
         return contexts[backend]
 
-    lock = load_provider("lock", settings.lock).create(context(settings.lock))
-    registry = load_provider("registry", settings.registry).create(context(settings.registry))
+    lock = cast(LockProvider, load_provider("lock", settings.lock).create(context(settings.lock)))
+    registry = cast(
+        RegistryProvider,
+        load_provider("registry", settings.registry).create(context(settings.registry)),
+    )
     query = load_provider("query", settings.query).create(context(settings.query))
+    check_compat(settings, lock)
+    if is_host_bound(lock, registry):
+        lock = HostBoundLock(lock, registry, settings.lock, settings.registry)
     return Providers(
-        cast(LockProvider, lock), cast(RegistryProvider, registry), cast(QueryProvider, query),
+        lock, registry, cast(QueryProvider, query),
         settings.lock, settings.registry, settings.query,
     )  # fmt: skip
+
+
+def check_instances(settings: Settings, registry: RegistryProvider) -> None:
+    """Refuse elections whose own instance nobody could register; raises ConfigError.
+
+    For whoever is going to take part: a mere look at an election needs no instance.
+    """
+    for election in settings.elections:
+        if isinstance(registry, SelfRegistered) and election.instance is None:
+            raise ConfigError(
+                f"{election.where}: registry = {settings.registry!r} knows no instance by itself: "
+                f"describe the own one in a table [elections.{election.name}.instance]"
+            )
+
+
+def check_compat(settings: Settings, lock: LockProvider) -> None:
+    """Refuse to share elections with a predecessor that this lock's backend never had."""
+    for election in settings.elections:
+        if election.compat and type(lock).guard is LockProvider.guard:
+            raise ConfigError(
+                f"{election.where}: compat = {election.compat!r}: the lock's backend "
+                f"{settings.lock!r} has no such predecessor"
+            )

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+WRONG = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
+"""What reading a value may raise that no leadertag has written."""
 LONGEST_TEXT = 4096
 """Characters of one text. No leadertag writes a longer one."""
 
@@ -41,3 +43,18 @@ def _is_text(value: str) -> bool:
     except UnicodeEncodeError:  # a lone surrogate
         return False
     return True
+
+
+def are_texts(value: object) -> bool:
+    """Whether a decoded value is a list of strings."""
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)
+
+
+def is_text_map(value: object) -> bool:
+    """Whether a decoded value is an object of strings."""
+    return isinstance(value, dict) and are_texts([*value.values()])
+
+
+def is_number(value: object) -> bool:
+    """Whether a decoded value is a number as ports and terms are: no bool, nothing huge."""
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63

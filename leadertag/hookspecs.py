@@ -19,8 +19,8 @@ with its time limit (seconds, ``timeout`` in its table). A hook fails by raising
 :class:`leadertag.HookError`, or anything else. One that fails does not keep the
 others of the same event from running, but the event has then failed.
 
-Actions (``before_promote``, ``promote``, ``demote``, ``fence``, ``follow``, and ``rank``)
-run in a warm worker process, which is ended with all its children at the time limit: an
+Actions (``before_promote``, ``promote``, ``verify``, ``demote``, ``fence``, ``follow``, and
+``rank``) run in a warm worker process, which is ended with all its children at the time limit: an
 implementation may block, and must expect to be killed. They must be idempotent: a
 restarted leadertag may ask again for what is already so.
 """
@@ -48,6 +48,7 @@ class HookEvent(StrEnum):
 
     BEFORE_PROMOTE = "before_promote"
     PROMOTE = "promote"
+    VERIFY = "verify"
     DEMOTE = "demote"
     FENCE = "fence"
     FOLLOW = "follow"
@@ -62,8 +63,8 @@ class RoleChange:
     """What every hook is told.
 
     ``term`` is the fencing token of the leadership that is meant: of the one that begins
-    (``promote``), ends (``demote``), or is followed (``follow``). ``leader`` is ``None``
-    while nobody leads. ``timeout`` is what this call may take, in seconds.
+    (``promote``), goes on (``verify``), ends (``demote``), or is followed (``follow``).
+    ``leader`` is ``None`` while nobody leads. ``timeout`` is what this call may take, in seconds.
     """
 
     event: HookEvent
@@ -101,6 +102,15 @@ class Specs:
     @hookspec
     def leadertag_promote(self, change: RoleChange) -> None:
         """Make the service the leader. When it fails, ``demote`` follows and another tries."""
+
+    @hookspec
+    def leadertag_verify(self, change: RoleChange) -> None:
+        """A leadership is taken up again (after a restart of leadertag, or of an unfit service
+        while elections were paused): is the service still in the leading role of this term?
+
+        Raise HookError when not: leadertag gives up, demotes and another one leads, or this
+        one anew. With ``check`` every run of the leader asks.
+        """
 
     @hookspec
     def leadertag_demote(self, change: RoleChange) -> None:

@@ -20,13 +20,14 @@ from leadertag.config.settings import ElectionSettings, Settings
 from leadertag.daemon.control import ask
 from leadertag.election import events as ev
 from leadertag.election import planned
+from leadertag.election.guards import aside
 from leadertag.election.machine import next_deadline, resume, step
 from leadertag.election.policy import check_one_shot
-from leadertag.election.signals import aside
 from leadertag.election.standing import Standing
 from leadertag.election.states import State
 from leadertag.errors import BackendError, BackendUnavailable, Changed, ConfigError, Conflict
 from leadertag.hooks.runner import HookRunner, WorkerPool
+from leadertag.hookspecs import HookEvent
 from leadertag.model import Instance, LockView, Role
 from leadertag.providers import SelfRegistered
 from leadertag.scheduler.clock import Clock, SystemClock
@@ -114,7 +115,11 @@ class OneShot:
             time.sleep(REFRESH)
         try:
             # Only now: a daemon's lease may be shorter than a run's could be.
-            check_one_shot(self._election, interval=self._interval, timeout=self._timeout)
+            check_one_shot(
+                self._election, interval=self._interval, timeout=self._timeout,
+                demote=self._policy.budget(HookEvent.DEMOTE),
+                fence=self._policy.budget(HookEvent.FENCE),
+            )  # fmt: skip
         except ConfigError:
             self._file.give_back()
             raise

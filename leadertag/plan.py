@@ -15,7 +15,7 @@ from leadertag.decoding import typed_fields
 if TYPE_CHECKING:
     from leadertag.providers import LockProvider
 
-PLAN, CHANGES = "plan", "history"
+PLAN, CHANGES, RANKS = NOTES = ("plan", "history", "ranks")
 """The names of the notes that leadertag keeps beside a lock."""
 LONGEST_TIMEOUT = 86400.0
 """Seconds for which a switchover may stand."""

@@ -8,7 +8,7 @@ what was found. Nothing is imported here before a plugin is asked for.
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -111,14 +111,18 @@ def _find(group: str, name: str) -> importlib.metadata.EntryPoint:
     entries = _entries(group)
     matches = [entry for entry in entries if entry.name == name]
     if not matches:
-        raise PluginNotFound(_not_found(group, name, {entry.name for entry in entries}))
+        raise PluginNotFound(not_installed(group, name, {entry.name for entry in entries}))
     if len(matches) > 1:
         offers = " and ".join(sorted(f"{_distribution(e)} ({e.value})" for e in matches))
         raise PluginBroken(f"{_what(group, name)} is offered twice, by {offers}: uninstall one")
     return matches[0]
 
 
-def _not_found(group: str, name: str, names: Iterable[str]) -> str:
+def not_installed(group: str, name: str, names: Iterable[str]) -> str:
+    """Return the message for a plugin that nobody offers, with what is there and what would help.
+
+    ``group`` is ``lock``, ``registry``, ``query`` or ``hooks``; ``names`` are those installed.
+    """
     known = sorted(names)
     listed = ", ".join(known) or "none"
     if name in _EXTRAS:
@@ -135,14 +139,21 @@ def _what(group: str, name: str) -> str:
 
 
 def _distribution(entry: importlib.metadata.EntryPoint) -> str:
-    # An entry point that was made by hand, as tests of other projects do, has none.
-    return f"{entry.dist.name} {entry.dist.version}" if entry.dist else "an unknown distribution"
+    # An entry point that was made by hand has none; half an installation leaves one without a name.
+    if not (entry.dist and entry.dist.metadata["Name"]):
+        return "an unknown distribution"
+    return f"{entry.dist.name} {entry.dist.version}"
 
 
 # -- loading -----------------------------------------------------------------------------
 
 
 def _load(entry: importlib.metadata.EntryPoint, group: str) -> object:
+    if not entry.pattern.match(entry.value):
+        raise PluginBroken(
+            f"{_what(group, entry.name)} of {_distribution(entry)} cannot be loaded: its entry "
+            f"point {entry.value!r} is no module:attribute"
+        )
     from stevedore.driver import DriverManager
 
     class OneDriver(DriverManager[Any]):
@@ -154,14 +165,16 @@ def _load(entry: importlib.metadata.EntryPoint, group: str) -> object:
     try:
         # Not .driver: it mistakes an object that is false for a missing one.
         return OneDriver(f"leadertag.{group}", entry.name).extensions[0].plugin
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a module that calls sys.exit(); a Rust extension's panic
         raise PluginBroken(
             f"{_what(group, entry.name)} of {_distribution(entry)} cannot be loaded: "
             + _cause(error)
         ) from error
 
 
-def _cause(error: Exception) -> str:
+def _cause(error: BaseException) -> str:
     if isinstance(error, ModuleNotFoundError) and error.name:
         return _missing(error.name)
     text = str(error).strip().partition("\n")[0]
@@ -195,7 +208,20 @@ def _check_provider(plugin: object, kind: Kind, name: str) -> None:
     missing = sorted(getattr(plugin, "__abstractmethods__", ()))
     if missing:
         raise PluginBroken(f"{what} is incomplete: {plugin.__name__} lacks {', '.join(missing)}")
+    _check_characteristics(getattr(plugin, "characteristics", None), what)
     _check_required(plugin, what)
+
+
+def _check_characteristics(declared: object, what: str) -> None:
+    from leadertag.model import Characteristic
+
+    words = list(declared) if isinstance(declared, Set | Sequence) else [declared]
+    for word in words:
+        if not isinstance(word, Characteristic) or isinstance(declared, str):
+            raise PluginBroken(
+                f"{what} declares the characteristic {word!r}, which is none of "
+                + ", ".join(f"Characteristic.{one.name}" for one in Characteristic)
+            )
 
 
 def _check_hook(plugin: object, name: str) -> None:
@@ -248,7 +274,11 @@ def _check_required(plugin: type, what: str) -> None:
     from importlib.util import find_spec
 
     for module in getattr(plugin, "requires", ()):
-        if find_spec(module) is None:
+        try:
+            found = find_spec(module) is not None
+        except ModuleNotFoundError:  # of a package around it
+            found = False
+        if not found:
             raise PluginBroken(f"{what} cannot be used: {_missing(module)}")
 
 

@@ -49,6 +49,8 @@ class BackendContext:
     environ: Mapping[str, str]
     own_checks: tuple[str, ...] = ()
     """Ids of checks that are leadertag's own (``check --check-id``)."""
+    owner: str = ""
+    """A name of this process that its successor after a restart bears too, and no other."""
     _shared: dict[str, Any] = field(default_factory=dict)
 
     def shared(self, name: str, make: Callable[[], T]) -> T:
@@ -178,7 +180,8 @@ class LockProvider(Provider):
 
     @abstractmethod
     def read_note(self, key: str, name: str) -> Note:
-        """Read a note beside a lock, linearizably. ``name`` is ``plan`` or ``history``.
+        """Read a note beside a lock, linearizably. ``name`` is ``plan``, ``history`` or
+        ``ranks``.
 
         Notes outlive holders and sessions and exist whether the lock does or not.
         """

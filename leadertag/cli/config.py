@@ -98,11 +98,13 @@ def _check_timing(settings: Settings) -> None:
 
 
 def _check_fully(settings: Settings) -> None:
-    from leadertag.backends import open_providers
+    from leadertag.backends import check_instances, open_providers
     from leadertag.cli.loaded import hook_runners
     from leadertag.election.policy import check_timing
 
-    open_providers(settings, environ=os.environ).close()
+    providers = open_providers(settings, environ=os.environ)
+    providers.close()
+    check_instances(settings, providers.registry)
     with hook_runners(settings.elections) as runners:
         for election in settings.elections:
             hooks = runners[election.name]

@@ -14,6 +14,7 @@ TIMEOUTS: Mapping[HookEvent, float] = {
     # What a failover waits for is generous, what a lease has to hold besides is not.
     HookEvent.BEFORE_PROMOTE: 5.0,
     HookEvent.PROMOTE: 10.0,
+    HookEvent.VERIFY: 5.0,
     HookEvent.DEMOTE: 1.0,
     HookEvent.FENCE: 1.0,
     HookEvent.FOLLOW: 10.0,

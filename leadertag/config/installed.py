@@ -1,4 +1,4 @@
-"""Whether what a configuration names is installed, from the names of entry points alone.
+"""Whether what a configuration names is installed and goes together, by entry points alone.
 
 Nothing is imported: a check of the configuration costs no backend and no client library.
 """
@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from leadertag.config.load import KINDS
 from leadertag.config.settings import Settings
 from leadertag.errors import ConfigError, PluginNotFound, did_you_mean
+from leadertag.plugins import not_installed
 
 
 def names(group: str) -> frozenset[str]:
@@ -22,20 +23,18 @@ def names(group: str) -> frozenset[str]:
 def check_installed(settings: Settings) -> None:
     """Raise PluginNotFound for a backend or hook, ConfigError for a table of no backend."""
     for kind in KINDS:
-        _check(getattr(settings, kind), names(kind), f"{settings.source}: the {kind} provider")
+        _check(kind, getattr(settings, kind), names(kind), settings.source)
     check_backend_tables(settings)
+    check_query(settings)
     hooks = names("hooks")
     for election in settings.elections:
         for hook in election.hooks:
-            _check(hook.use, hooks, f"{hook.where}: the hook")
+            _check("hooks", hook.use, hooks, hook.where)
 
 
-def _check(name: str, installed: frozenset[str], what: str) -> None:
+def _check(group: str, name: str, installed: frozenset[str], where: str) -> None:
     if name not in installed:
-        listed = ", ".join(sorted(installed)) or "none"
-        raise PluginNotFound(
-            f"{what} {name!r} is not installed{did_you_mean(name, installed)} (installed: {listed})"
-        )
+        raise PluginNotFound(f"{where}: {not_installed(group, name, installed)}")
 
 
 def check_backend_tables(settings: Settings) -> None:
@@ -55,6 +54,24 @@ def check_backend_tables(settings: Settings) -> None:
             f"{settings.source}: backends.{name}: no backend of that name is used or "
             f"installed{near}"
         )
+
+
+def check_query(settings: Settings) -> None:
+    """Refuse a query that could never answer: its backend does not know the instances.
+
+    A query is resolved among the instances of its own backend's registry. Only a backend
+    that has no registry of its own can be meant to answer for another's.
+    """
+    if settings.query == settings.registry or settings.query not in names("registry"):
+        return
+    for election in settings.elections:
+        if election.query:
+            raise ConfigError(
+                f"{settings.source}: query = {settings.query!r} answers with instances that are "
+                f"registered in {settings.query!r}, but registry = {settings.registry!r}: the "
+                f"query {election.query!r} would answer with nobody; set query = "
+                f"{settings.registry!r}"
+            )
 
 
 def unused_backends(settings: Settings) -> Iterator[str]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -61,7 +61,7 @@ def load(
     top = Table(config_file.read(found) if found else {}, source)
     variables = read_variables(environ)
     layers = (options.top, variables.top, _top(top))
-    kinds = {kind: _kind(kind, layers) for kind in KINDS}
+    kinds = _kinds(layers)
     backends = _backends(_section(top, "backends"))
     origins = _apply_backends(backends, variables, kinds.values())
     elections = _elections(_section(top, "elections"), variables, options)
@@ -108,12 +108,20 @@ def _top(table: Table) -> dict[str, str]:
     return {**found, **{key: path for key, path in paths.items() if key in table}}
 
 
-def _kind(kind: str, layers: Iterable[Mapping[str, str]]) -> str:
+def _kinds(layers: Sequence[Mapping[str, str]]) -> dict[str, str]:
+    """Return each kind's backend; a query that nobody speaks of is the registry's."""
+    found = {kind: _said(kind, layers) for kind in KINDS}
+    registry = found["registry"] or DEFAULT_BACKEND
+    return {**found, "lock": found["lock"] or DEFAULT_BACKEND, "registry": registry,
+            "query": found["query"] or registry}  # fmt: skip
+
+
+def _said(kind: str, layers: Sequence[Mapping[str, str]]) -> str:
     """Return the backend for a kind: the highest layer that says anything about it wins."""
     for layer in layers:
         if said := layer.get(kind) or layer.get("backend"):
             return said
-    return DEFAULT_BACKEND
+    return ""
 
 
 def _path(key: str, layers: Iterable[Mapping[str, str]], source: str) -> str:

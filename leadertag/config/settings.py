@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -80,6 +81,11 @@ class ElectionSettings:
         """The lock's key: the same on every member, whatever the election's local name."""
         return f"{self.service}/{self.query or self.leader_tag}"
 
+    @property
+    def own_id(self) -> str:
+        """The id of the own instance; ``""``: the only one there is."""
+        return self.instance.id if self.instance else self.instance_id
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -98,3 +104,9 @@ class Settings:
     """The file, for messages."""
     origins: Mapping[str, str] = field(default_factory=dict)
     """For messages: the ``LEADERTAG_*`` variables that changed a backend's settings, by backend."""
+
+    @property
+    def owner(self) -> str:
+        """A name of this process that its successor after a restart bears too, and no other."""
+        keys = sorted(f"{election.key}#{election.own_id}" for election in self.elections)
+        return "leadertag-" + hashlib.sha256("\n".join(keys).encode()).hexdigest()[:8]

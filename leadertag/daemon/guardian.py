@@ -3,7 +3,8 @@
 The daemon tells it, with every confirmation, until when each leadership may go on without
 another word. When that time has come - the daemon was killed, stopped, or hangs - the
 guardian first makes sure of that (SIGKILL through a pidfd, then it waits), and only then
-gives up in its place: closes the gate, takes the tag off, demotes, releases.
+gives up in its place: closes the gate, takes the tag off, demotes, releases. A leadership
+that the daemon was giving up when it ended has no time to lose: it is given up at once.
 
 A daemon that is back before that time has taken the member's lock file, and the guardian
 leaves it alone: that is what makes restarts free of role changes. Nothing but the standard
@@ -23,6 +24,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from leadertag.daemon.ending import end_daemon, pid_of
+from leadertag.daemon.held import Held
 
 IDLE = 60.0
 """Seconds between two looks when nothing is held."""
@@ -42,9 +44,9 @@ class Guardian:
         self._channel = channel
         self._buffer = b""
         self._open = True
+        """The daemon lives, as far as is known."""
         self._setup = ""
-        self._holds: list[tuple[str, str, float, list[int]]] = []
-        """(election, member, when to strike, whose memory it is)."""
+        self._holds: list[Held] = []
         self._prepare_at = 0.0
         self._rescuer: Any = None
         self._watchdog: Any = None
@@ -63,8 +65,25 @@ class Guardian:
             if self._rescuer is None and (not self._open or now() >= self._prepare_at):
                 self._prepare()
                 continue  # that took its time: there may be word meanwhile
-            if now() >= min(hold[2] for hold in self._holds) and not self._word():
+            if now() >= self._next_due() and not self._word():
                 return self._end(self._strike())
+
+    # -- what is due ---------------------------------------------------------------------
+
+    def _due_at(self, hold: Held) -> float:
+        return 0.0 if hold.gives_up and not self._open else hold.strike_at
+
+    def _next_due(self) -> float:
+        """Return when the next leadership has to be ended; infinity where none is left."""
+        return min(map(self._due_at, self._holds), default=math.inf)
+
+    def _take_due(self) -> list[Held]:
+        """Return those that have to be ended now; a restart may still save the others."""
+        due = [hold for hold in self._holds if now() >= self._due_at(hold)]
+        self._holds = [hold for hold in self._holds if hold not in due]
+        return due
+
+    # -- messages ------------------------------------------------------------------------
 
     def _word(self) -> bool:
         """Whether the daemon has said something that was not read yet."""
@@ -73,10 +92,10 @@ class Guardian:
     def _patience(self) -> float:
         if not self._holds:
             return IDLE
-        times = [hold[2] for hold in self._holds]
+        next_at = self._next_due()
         if self._rescuer is None:
-            times.append(self._prepare_at)
-        return min(IDLE, max(0.0, min(times) - now()))
+            next_at = min(next_at, self._prepare_at)
+        return min(IDLE, max(0.0, next_at - now()))
 
     def _messages(self, timeout: float) -> Iterator[dict[str, Any]]:
         if not self._open:
@@ -100,7 +119,7 @@ class Guardian:
         if "setup" in message:
             self._setup, self._rescuer = message["setup"], None
         if "holds" in message:
-            self._holds = [tuple(hold) for hold in message["holds"]]
+            self._holds = [Held(*hold) for hold in message["holds"]]
             self._prepare_at = message["prepare"]
         if "watchdog" in message and self._watchdog is None:
             from leadertag.daemon.watchdog import Feeder, Plan
@@ -117,10 +136,11 @@ class Guardian:
             self._rescuer = Rescuer.of(self._setup)
 
     def _strike(self) -> int:
+        """End the daemon, and each leadership when its own time has come."""
         self._prepare()
         end_daemon(self._parent, self._pid)
-        rescued = [(name, member, writers) for name, member, _, writers in self._holds]
-        return int(self._rescuer.rescue(rescued, self._ended))
+        self._open = False
+        return int(self._rescuer.rescue(self._take_due, self._next_due, self._ended))
 
     def _ended(self, election: str) -> None:
         if self._watchdog is not None:
@@ -151,12 +171,13 @@ def _decode(line: bytes) -> dict[str, Any] | None:
 
 
 def _is_hold(hold: Any) -> bool:
-    """Whether it is (election, member, when to strike, whose memory it is)."""
-    if not isinstance(hold, list) or len(hold) != 4:
+    """Whether it is what makes a :class:`Held`."""
+    if not isinstance(hold, list) or len(hold) != len(Held._fields):
         return False
-    election, member, strike_at, writers = hold
+    election, member, strike_at, writers, gives_up = hold
     named = isinstance(election, str) and isinstance(member, str)
-    return named and _is_time(strike_at) and isinstance(writers, list)
+    told = isinstance(writers, list) and isinstance(gives_up, bool)
+    return named and told and _is_time(strike_at)
 
 
 def _fits_watchdog(plan: Any, ends: Any) -> bool:

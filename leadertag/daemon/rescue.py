@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import base64
 import logging
+import math
 import os
 import pickle
 import queue
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from leadertag.backends import Providers, open_providers
-from leadertag.config.settings import ElectionSettings, Settings
+from leadertag.config.settings import Settings
+from leadertag.daemon.held import Held
 from leadertag.election import events as ev
 from leadertag.election.machine import give_up
 from leadertag.errors import BackendError
@@ -29,6 +31,8 @@ from leadertag.scheduler.member import Member
 
 log = logging.getLogger(__name__)
 TURN = 0.2
+WORKERS = 4
+"""Workers started ahead at most: so many leaderships can be given up at once without delay."""
 KEEP_ALIVE = 3.0
 """Seconds between two signs of life, at most, for a session whose service will not be demoted."""
 LIFE = 2.0
@@ -49,8 +53,11 @@ class Rescuer:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._clock = SystemClock()
+        self._elections = {election.name: election for election in settings.elections}
+        self._inbox: queue.SimpleQueue[tuple[str, ev.Event]] = queue.SimpleQueue()
+        self._threads: ThreadPoolExecutor
         self._providers: Providers = open_providers(settings, environ=os.environ)
-        self._workers = WorkerPool(1)
+        self._workers = WorkerPool(min(WORKERS, len(settings.elections)))
         self._hooks = {
             e.name: HookRunner(e.name, e.hooks, self._workers) for e in settings.elections
         }
@@ -64,23 +71,20 @@ class Rescuer:
         logging.basicConfig(handlers=[handler], level=logging.INFO)
         return cls(pickle.loads(base64.b64decode(setup)))  # noqa: S301 - our own parent's
 
-    def rescue(self, holds: list[tuple[str, str, list[int]]], ended: Callable[[str], None]) -> int:
-        """Give up those leaderships, given as (election, member, whose memory it has to be).
+    def rescue(
+        self, due: Callable[[], Sequence[Held]], next_due: Callable[[], float],
+        ended: Callable[[str], None],
+    ) -> int:  # fmt: skip
+        """Give up leaderships, each when it is due; return an exit code when all is done.
 
-        ``ended`` is told each election of which nothing is led here any more, or which another
-        process speaks for. Returns an exit code.
+        ``due`` returns those that are, once each; ``next_due`` when the next one will be
+        (seconds of the clock; infinity: none is left). ``ended`` is told each election of which
+        nothing is led here any more, or which another process speaks for.
         """
-        inbox: queue.SimpleQueue[tuple[str, ev.Event]] = queue.SimpleQueue()
-        elections = {election.name: election for election in self._settings.elections}
-        with ThreadPoolExecutor(2 * len(holds) + 2) as threads:
-            members = {}
-            for name, member, writers in holds:
-                taken = self._take_over(elections[name], member, writers, threads, inbox)
-                if taken is not None:
-                    members[name] = taken
-                else:
-                    ended(name)
-            self._run(members, inbox, ended)
+        with ThreadPoolExecutor(2 * len(self._settings.elections) + 2) as threads:
+            self._threads = threads
+            members: dict[str, Member] = {}
+            self._run(members, due, next_due, ended)
             for taken in members.values():
                 taken.close()
         for runner in self._hooks.values():
@@ -89,23 +93,21 @@ class Rescuer:
         self._providers.close()
         return 0
 
-    def _take_over(
-        self, election: ElectionSettings, member: str, writers: list[int],
-        threads: ThreadPoolExecutor, inbox: queue.SimpleQueue[tuple[str, ev.Event]],
-    ) -> Member | None:  # fmt: skip
+    def _take_over(self, hold: Held) -> Member | None:
         """Speak for the member, unless a restarted daemon does already."""
+        election, member = self._elections[hold.election], hold.member
         node, _, instance_id = member.partition("/")
         instance = Instance(instance_id, node, election.service, "", 0)
         taken = Member(
             election.name, election, self._providers, self._hooks[election.name], self._clock,
-            threads, lambda token, event: inbox.put((token, event)),
+            self._threads, lambda token, event: self._inbox.put((token, event)),
         )  # fmt: skip
         memory = taken.admit(instance, self._settings.state_dir, {"socket": ""})
         if not taken.admitted:
             log.info("%s: another process speaks for %s: nothing to do", election.name, member)
             return None
         led = memory is not None and (memory.lease is not None or memory.acting)
-        if memory is None or not led or taken.writer not in writers:
+        if memory is None or not led or taken.writer not in hold.writers:
             # Nothing is led any more; or a later daemon does, which has its own guardian.
             taken.close()
             return None
@@ -117,18 +119,19 @@ class Rescuer:
         return taken
 
     def _run(
-        self, members: dict[str, Member], inbox: queue.SimpleQueue[tuple[str, ev.Event]],
-        ended: Callable[[str], None],
+        self, members: dict[str, Member], due: Callable[[], Sequence[Held]],
+        next_due: Callable[[], float], ended: Callable[[str], None],
     ) -> None:  # fmt: skip
         kept_at = self._clock.now()
-        leases = [member.election.lease for member in members.values()]
+        leases = [election.lease for election in self._elections.values()]
         every = min([KEEP_ALIVE, *(LIFE * lease / 3 for lease in leases)])
         give_up_at: float | None = None
-        while not all(member.over for member in members.values()):
+        while self._join(members, due(), ended) or next_due() < math.inf:
             for name in [n for n, member in members.items() if not member.standing.acting]:
                 ended(name)
+            waits = next_due() < math.inf
             acting = any(member.standing.acting for member in members.values())
-            if acting:
+            if acting or waits:
                 give_up_at = None
             elif give_up_at is None:
                 give_up_at = self._clock.now() + RELEASE_PATIENCE
@@ -136,7 +139,8 @@ class Rescuer:
                 log.warning("cannot release; the locks will expire with their session")
                 return
             try:
-                name, event = inbox.get(timeout=TURN)
+                turn = max(0.0, min(TURN, next_due() - self._clock.now()))
+                name, event = self._inbox.get(timeout=turn)
                 members[name].take(event)
             except queue.Empty:
                 pass
@@ -146,6 +150,18 @@ class Rescuer:
             if now - kept_at >= every:
                 kept_at = now
                 self._keep_alive(members)
+
+    def _join(
+        self, members: dict[str, Member], held: Sequence[Held], ended: Callable[[str], None]
+    ) -> bool:
+        """Take over what has become due; return whether anything is still being given up."""
+        for hold in held:
+            taken = self._take_over(hold)
+            if taken is not None:
+                members[hold.election] = taken
+            else:
+                ended(hold.election)
+        return not all(member.over for member in members.values())
 
     def _keep_alive(self, members: dict[str, Member]) -> None:
         """Speak in the session that the daemon left, and keep it from expiring.

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from leadertag.backends import Providers, open_providers
+from leadertag.backends import Providers, check_instances, open_providers
 from leadertag.config.settings import Settings
 from leadertag.daemon import watchdog
 from leadertag.daemon.control import ControlSocket
@@ -28,6 +28,8 @@ from leadertag.scheduler import Scheduler, SystemClock
 log = logging.getLogger(__name__)
 WORKERS = 2
 """Warm worker processes for hooks."""
+WARM_WITHIN = 5.0
+"""Seconds that they have to get warm before leadertag goes on without."""
 
 
 def run(load: Callable[[], Settings]) -> int:
@@ -37,6 +39,7 @@ def run(load: Callable[[], Settings]) -> int:
     pool = WorkerPool(WORKERS)
     hooks: dict[str, HookRunner] = {}
     try:
+        check_instances(settings, providers.registry)
         hooks.update(make_hooks(settings, pool))
         pool.warm()
         return _serve(load, settings, providers, hooks, pool)
@@ -88,6 +91,9 @@ def _serve(
     signal.signal(signal.SIGINT, on_end)
     signal.signal(signal.SIGHUP, on_hangup)
     try:
+        # Before anything is adopted: what a restart cannot demote in time its guardian still can.
+        if not pool.wait_warm(WARM_WITHIN):
+            log.warning("the hooks' workers are not ready after %g s", WARM_WITHIN)
         notify("READY=1")
         return 0 if scheduler.run() else 1
     finally:

@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from leadertag.config.settings import Settings
 from leadertag.daemon import watchdog
@@ -66,9 +66,16 @@ class Ward:
             )
 
     def change(self, settings: Settings) -> None:
-        """Take over changed settings (reload)."""
-        self._settings = settings
-        self._tell({"setup": pack(settings)})
+        """Take over changed settings (reload).
+
+        An election that is not in them any more is still being given up: the guardian has to
+        be able to do that too.
+        """
+        names = {election.name for election in settings.elections}
+        gone = {hold.election for hold in self._last} - names
+        kept = tuple(e for e in self._settings.elections if e.name in gone)
+        self._settings = replace(settings, elections=(*settings.elections, *kept))
+        self._tell({"setup": pack(self._settings)})
 
     def hold(self, holds: Sequence[Hold]) -> None:
         """Tell until when each leadership may go on without another word."""
@@ -110,6 +117,6 @@ class Ward:
 def _message(holds: Sequence[Hold]) -> dict[str, object]:
     return {
         "prepare": min((hold.prepare_at for hold in holds), default=0.0),
-        "holds": [(h.election, h.member, h.strike_at, h.writers) for h in holds],
+        "holds": [(h.election, h.member, h.strike_at, h.writers, h.gives_up) for h in holds],
         "ends": {hold.election: hold.ends_at for hold in holds},
     }

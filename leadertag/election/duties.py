@@ -6,11 +6,11 @@ again later.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
+from leadertag.election import announcing, planned
 from leadertag.election import events as ev
-from leadertag.election import planned
+from leadertag.election.copying import replace
 from leadertag.election.entry import Entry, ask
 from leadertag.election.standing import BACK_OFF, Standing, foreign_mark
 from leadertag.election.states import State
@@ -36,7 +36,9 @@ def see_to(s: Standing, event: ev.Event) -> Entry:
         return s, effects + wanted
     if s.now < s.chore_at or s.instance is None:
         return s, effects
-    s, wanted = _follow(s)
+    s, wanted = announcing.consider(s)
+    if not wanted:
+        s, wanted = _follow(s)
     return s, effects + wanted
 
 
@@ -45,12 +47,14 @@ def _outcome(s: Standing, event: ev.Event) -> Entry:
     if not isinstance(event, ev.Done) or event.effect != s.chore:
         return s, []
     s, effect, value = replace(s, chore=None), event.effect, event.value
+    if isinstance(effect, ev.RunHook) and announcing.is_own_question(s, effect):
+        return announcing.answered(s, event)
     if isinstance(effect, ev.RunHook) and effect.change.event is not HookEvent.FOLLOW:
         return planned.answered(s, event)
     hook = isinstance(effect, ev.RunHook)
     if hook and value is not None and value.cancelled:
         return s, []  # ended on purpose: what it stood in the way of comes next
-    if isinstance(effect, ev.WritePlan) and isinstance(event.error, Changed):
+    if isinstance(effect, (ev.WritePlan, ev.Announce)) and isinstance(event.error, Changed):
         return replace(s, chore_at=s.now + BACK_OFF[0]), []  # somebody was faster: no failure
     if event.error is not None or (hook and not (value and value.ok)):
         why = str(event.error or (value and value.message) or "a hook failed")

@@ -8,10 +8,12 @@ effects. A state that has nothing to wait for leaves ``pending`` empty and passe
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 from leadertag.election import events as ev
+from leadertag.election.copying import replace
+from leadertag.election.policy import RANK_WINDOW, head_start
+from leadertag.election.ranking import canvasses, predecessor
 from leadertag.election.standing import BACK_OFF, Standing
 from leadertag.election.states import Signal, State
 from leadertag.errors import LeaseLost
@@ -81,6 +83,7 @@ def acquiring(s: Standing, _: Signal, __: ev.Event) -> Entry:
     since = s.free_since if s.free_since is not None else s.now
     s = replace(
         s, waited=False, wait_until=s.now if s.view.marked else since + owed,
+        gates_end=s.policy.gates_end(s.now if s.view.marked else since, marked=s.view.marked),
         first_ever=not s.view.exists and s.seen_term == 0, reason="",
     )  # fmt: skip
     return _await(s, ev.Acquire, seen=s.view, record=s.record(Phase.ELECTED))
@@ -93,9 +96,12 @@ def waiting_out(s: Standing, signal: Signal, event: ev.Event) -> Entry:
     if s.seen_term or (s.view is not None and s.view.exists and not s.own_lock):
         s = replace(s, first_ever=False)  # somebody else held it since it was asked for
     s = _take(s, _value(event), event)
+    if isinstance(event, ev.Done):
+        s = replace(s, tabled=predecessor(s, _seen(event)))
     if isinstance(event, ev.Done) and not _seen(event).exists:
         # It may have come and gone again unseen: a key that is missing has no index.
-        s = replace(s, wait_until=s.now + s.policy.lease)
+        ends = s.policy.gates_end(s.now, marked=False)
+        s = replace(s, wait_until=s.now + s.policy.lease, gates_end=ends)
     s, stop_following = ask(s, ev.CancelHook)
     effects = [stop_following] if s.chore else []
     if not s.first_ever:
@@ -115,8 +121,24 @@ def vetting(s: Standing, _: Signal, __: ev.Event) -> Entry:
 
 
 def ranking(s: Standing, _: Signal, __: ev.Event) -> Entry:
-    """Ask whether this instance should lead at all."""
+    """Ask whether this instance should lead at all; one that has just announced its rank may."""
+    if s.tabled:
+        return s, []
     return _hook(s, HookEvent.RANK, Role.LEADER)
+
+
+def canvassing(s: Standing, _: Signal, event: ev.Event) -> Entry:
+    """Hear the others, where there are hooks that rank."""
+    if isinstance(event, ev.Done) and isinstance(event.effect, ev.RunHook) and not s.tabled:
+        s = replace(s, rank=event.value.rank or 0)
+    if not canvasses(s):
+        return s, []
+    # Whoever led last has just failed or stepped down; the registry may not know it yet.
+    unheeded = tuple(sorted({*s.yielded, *s.silent, s.led}))
+    return _await(
+        s, ev.Canvass, term=s.term, tabled=s.tabled, member=s.me.member,
+        unheeded=unheeded, window=RANK_WINDOW,
+    )  # fmt: skip
 
 
 def guarding(s: Standing, _: Signal, __: ev.Event) -> Entry:
@@ -141,10 +163,18 @@ def closing(s: Standing, signal: Signal, _: ev.Event) -> Entry:
     return _await(s, ev.ReadMembers)
 
 
-def publishing(s: Standing, signal: Signal, event: ev.Event) -> Entry:
-    """Make it known."""
+def verifying(s: Standing, signal: Signal, event: ev.Event) -> Entry:
+    """Ask the service whether it still leads: it may have been restarted meanwhile, unseen.
+
+    What clients find stays as it is until it has answered.
+    """
     if signal is Signal.ADOPTED:
-        s = replace(_take(s, _value(event), event), acting=True, waited=True)
+        s = replace(_take(s, _value(event), event), acting=True, waited=True, offered=True)
+    return _hook(replace(s, unverified=False), HookEvent.VERIFY, Role.LEADER)
+
+
+def publishing(s: Standing, _: Signal, __: ev.Event) -> Entry:
+    """Make it known."""
     assert s.lease is not None
     s = replace(s, offered=True)
     election = s.policy.election
@@ -155,8 +185,10 @@ def publishing(s: Standing, signal: Signal, event: ev.Event) -> Entry:
     )  # fmt: skip
 
 
-def leading(s: Standing, _: Signal, event: ev.Event) -> Entry:
+def leading(s: Standing, signal: Signal, event: ev.Event) -> Entry:
     """Lead: the registration now reads as it was published."""
+    if signal is Signal.UPHELD:
+        return s, []  # nothing was changed, so nothing is written
     publication, effect = _value(event), getattr(event, "effect", None)
     assert isinstance(effect, ev.Publish)
     s = _take(s, publication.lease, event).assumed(effect, effect.change, effect.gate)
@@ -255,6 +287,9 @@ def watching(s: Standing, signal: Signal, event: ev.Event) -> Entry:
         record = s.record(Phase.RELEASED) if released else s.view.record
         s = replace(s, view=replace(s.view, holder="", record=record))
     holds = signal in (Signal.DONE, Signal.LOST)
+    if signal is Signal.DONE and s.yields:
+        until = s.now + head_start(s.policy.election, gated=s.policy.gated)
+        s = replace(s, yields=False, stand_back_until=max(s.stand_back_until, until))
     return replace(
         s, lease=None, memory=None if holds else s.memory, retry_at=max(s.retry_at, s.now),
         role=Role.UNKNOWN if holds else s.role,
@@ -269,10 +304,12 @@ def nothing(s: Standing, _: Signal, __: ev.Event) -> Entry:
 ENTRY: dict[State, Callable[[Standing, Signal, ev.Event], Entry]] = {
     State.WATCHING: watching,
     State.ADOPTING: adopting,
+    State.VERIFYING: verifying,
     State.ACQUIRING: acquiring,
     State.WAITING_OUT: waiting_out,
     State.VETTING: vetting,
     State.RANKING: ranking,
+    State.CANVASSING: canvassing,
     State.GUARDING: guarding,
     State.PROMOTING: promoting,
     State.CLOSING: closing,

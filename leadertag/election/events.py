@@ -15,6 +15,7 @@ from leadertag.history import LeaderChange
 from leadertag.hookspecs import RoleChange
 from leadertag.model import Gate, Health, Instance, Lease, LockView, Record, TagChange
 from leadertag.plan import Plan
+from leadertag.ranks import Ranks
 
 # -- events ----------------------------------------------------------------------
 
@@ -157,6 +158,38 @@ class Discard(Effect):
 @dataclass(frozen=True, slots=True)
 class ReadMembers(Effect):
     """``RegistryProvider.members``; value: tuple of Instance."""
+
+
+@dataclass(frozen=True, slots=True)
+class Announce(Effect):
+    """Announce the own rank under a term, beside the lock; value: Ranks."""
+
+    term: int
+    member: str
+    rank: int
+
+
+@dataclass(frozen=True, slots=True)
+class Poll:
+    """What came of a :class:`Canvass`: the ranks, and all instances of the service."""
+
+    ranks: Ranks
+    members: tuple[Instance, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Canvass(Effect):
+    """Wait until every other passing member has announced its rank under ``term``; value: Poll.
+
+    For ``window`` seconds at most, and not for those ``unheeded``. Ranks announced under
+    ``tabled``, the own one among them, will do as they are.
+    """
+
+    term: int
+    tabled: int
+    member: str
+    unheeded: tuple[str, ...]
+    window: float
 
 
 @dataclass(frozen=True, slots=True)

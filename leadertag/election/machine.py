@@ -8,17 +8,19 @@ daemon, by one-shot ``check`` and by the simulator.
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import fields
 from operator import attrgetter
 
-from leadertag.election import duties, planned
+from leadertag.election import duties, planned, ranking
 from leadertag.election import events as ev
+from leadertag.election.copying import replace
 from leadertag.election.entry import ENTRY, GUARD_BACK, ask
 from leadertag.election.observing import observe
-from leadertag.election.policy import RETRACT_LIMIT, Policy
-from leadertag.election.signals import HOOK_GRACE, SIGNALS
+from leadertag.election.policy import HOOK_GRACE, RANK_WINDOW, RETRACT_LIMIT, Policy
+from leadertag.election.signals import SIGNALS
 from leadertag.election.standing import BACK_OFF, Standing
 from leadertag.election.states import GIVING_UP, TRANSITIONS, Signal, State
+from leadertag.hookspecs import HookEvent
 from leadertag.model import Instance, Role
 
 Step = tuple[Standing, list[ev.Effect]]
@@ -35,6 +37,7 @@ def begin(policy: Policy, now: float, memory: ev.Memory | None = None) -> Standi
         return s
     return replace(
         s, memory=memory, acting=memory.acting, seen_term=memory.seen_term,
+        confirmed_at=memory.confirmed_at,
         term=memory.term, followed=memory.followed, stand_back_until=memory.stand_back_until,
         asked=memory.asked, asked_since=memory.asked_since, released_index=memory.released_index,
         released_since=memory.released_since, led=memory.led, led_term=memory.led_term,
@@ -47,7 +50,8 @@ def resume(policy: Policy, now: float, memory: ev.Memory) -> Standing:
 
     Its lease is ours: runs are serialized by the member's lock file, and the session is
     taken up again by name. A run that was cut short in the middle of taking over or of
-    giving up resumes by giving up.
+    giving up resumes by giving up. The service may have been restarted since: where there is a
+    ``verify`` hook, it is asked.
     """
     s = begin(policy, now, memory)
     if memory.lease is None or memory.lease.session != memory.session:
@@ -59,7 +63,8 @@ def resume(policy: Policy, now: float, memory: ev.Memory) -> Standing:
     if memory.state == State.WAITING_OUT:
         return replace(s, state=State.WAITING_OUT)
     if memory.acting and memory.state in (State.LEADING, State.SUSPENDED, State.STOPPED):
-        return replace(s, state=State.LEADING, role=Role.LEADER)
+        verifiable = policy.budget(HookEvent.VERIFY) > 0
+        return replace(s, state=State.LEADING, role=Role.LEADER, unverified=verifiable)
     gives_up = State.STUCK if memory.acting else State.RELEASING
     return replace(s, state=gives_up, retry_at=now, reason="the last run was cut short")
 
@@ -114,7 +119,7 @@ def _signal(s: Standing, event: ev.Event) -> Signal | None:
 def _move(s: Standing, signal: Signal, event: ev.Event) -> Step:
     """Leave the present state in order, then enter the one that the table names."""
     source, target = s.state, TRANSITIONS[s.state][signal]
-    s = replace(_stand_back(s, signal), reason=_reason(s, signal, event))
+    s = replace(_stand_back(s, signal, event), reason=_reason(s, signal, event))
     effects: list[ev.Effect] = []
     settled = isinstance(event, ev.Done) and event.effect == s.pending
     if isinstance(s.pending, ev.RunHook) and not settled:
@@ -136,13 +141,19 @@ def _leave_guard(s: Standing) -> Step:
 _GUARD_ENDS = (State.LEADING, State.RELEASING, State.WATCHING)
 """The predecessor's lock is given back once published, or when nothing of us is left."""
 _CANDIDATE = (
-    State.VETTING, State.RANKING, State.GUARDING, State.PROMOTING, State.PUBLISHING,
+    State.VETTING, State.RANKING, State.CANVASSING, State.GUARDING, State.PROMOTING,
+    State.CLOSING, State.PUBLISHING,
 )  # fmt: skip
 _TURNED_DOWN = (Signal.REFUSED, Signal.FAILED, Signal.REJECTED)
 
 
-def _stand_back(s: Standing, signal: Signal) -> Standing:
+def _stand_back(s: Standing, signal: Signal, event: ev.Event) -> Standing:
     """Let another one try, when this one was turned down."""
+    if signal is Signal.OUTRANKED and isinstance(event, ev.Done):
+        return ranking.give_way(s, event)
+    if s.state is State.VERIFYING and signal is Signal.REFUSED:
+        # It may lead anew, from scratch. The others were never down and have what it may lack.
+        return replace(s, yields=True)
     if s.state not in _CANDIDATE or signal not in _TURNED_DOWN:
         return s
     pause = GUARD_BACK if s.state is State.GUARDING else s.policy.election.stand_back
@@ -158,9 +169,12 @@ def _reason(s: Standing, signal: Signal, event: ev.Event) -> str:
         Signal.STOP,
         Signal.FOREIGN,
         Signal.ORPHANED,
+        Signal.UNFINISHED,
         Signal.PAUSE,
     ):
         return str(signal)
+    if signal is Signal.OUTRANKED and isinstance(event, ev.Done):
+        return f"{ranking.better(s, event)} ranks higher"
     if signal is Signal.HAND_OVER:
         return planned.why_handed_over(s)
     if isinstance(event, ev.Done) and isinstance(event.effect, ev.RunHook) and event.value:
@@ -193,6 +207,8 @@ def next_deadline(s: Standing) -> float | None:
         times.append(s.wait_until)
     if s.state is State.RETRACTING:
         times += [s.entered + RETRACT_LIMIT, s.contact_ends]
+    if s.state is State.CANVASSING:
+        times.append(s.entered + RANK_WINDOW + HOOK_GRACE)
     if isinstance(s.pending, ev.RunHook):
         times.append(s.entered + s.pending.change.timeout + HOOK_GRACE)
     return min((time for time in times if time > s.now), default=None)

@@ -5,10 +5,9 @@ What is late, stale or about a lease that is history is recognised here, and cha
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from leadertag.election import events as ev
-from leadertag.election import planned
+from leadertag.election import planned, ranking
+from leadertag.election.copying import replace
 from leadertag.election.standing import BACK_OFF, Standing
 from leadertag.errors import LeaseLost
 from leadertag.model import Instance, Lease, LockView
@@ -52,6 +51,8 @@ def _done(s: Standing, event: ev.Done) -> Standing:
     effect, error, value = event.effect, event.error, event.value
     if isinstance(effect, (ev.ReadMembers, ev.ShutOut, ev.EnterGuard)) and value is not None:
         s = replace(s, members=value)
+    if isinstance(effect, ev.Canvass) and isinstance(value, ev.Poll):
+        s = ranking.heard(s, value, effect)
     if isinstance(effect, ev.EnterGuard) and value is not None:
         s = replace(s, guarded=True)
     if isinstance(effect, ev.Acquire) and isinstance(value, LockView):
@@ -77,7 +78,7 @@ def _lock_seen(s: Standing, view: LockView) -> Standing:
         return s  # a late picture from before our own write; confirmation settles the rest
     others_term = view.record.term if view.record and view.holder != s.session else 0
     s = replace(s, view=view, plan=view.plan, seen_term=max(s.seen_term, others_term))
-    s = planned.notice_leader(planned.notice(s))
+    s = ranking.settled(planned.notice_leader(planned.notice(s)))
     if s.lease is not None:
         s = replace(s, lease=_as_written(s.lease, view))
     if s.lease is not None and view.holder != s.lease.session:

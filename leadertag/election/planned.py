@@ -8,9 +8,8 @@ lock alone decides, and a plan that nobody keeps costs nothing but time.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from leadertag.election import events as ev
+from leadertag.election.copying import replace
 from leadertag.election.entry import Entry, ask
 from leadertag.election.standing import Standing
 from leadertag.hookspecs import HookEvent
@@ -169,6 +168,8 @@ def notice_leader(s: Standing) -> Standing:
             return s  # the own one: what counts is whom it succeeds
         return replace(s, led=led.member, led_term=led.term, ended_by="", vacant_since=None)
     left = view.record if view.marked else None
+    if left is not None and left.term == s.announced != s.led_term:
+        return s  # it has given way before it led
     if s.led_term == 0 and left is not None:
         s = replace(s, led=left.member, led_term=left.term)  # gone before this one came
         return replace(s, ended_by=left.reason)

@@ -7,11 +7,12 @@ event changes them is in :mod:`leadertag.election.observing`.
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from leadertag.decoding import text
 from leadertag.election import events as ev
-from leadertag.election.policy import Policy
+from leadertag.election.copying import replace
+from leadertag.election.policy import LEAST_DEMOTE, RATE, SLACK, Policy
 from leadertag.election.states import State
 from leadertag.history import LeaderChange
 from leadertag.hookspecs import HookEvent, RoleChange
@@ -32,7 +33,7 @@ BACK_OFF = (0.1, 0.2, 0.5, 1.0, 2.0)
 """Seconds before the same thing is tried again, by the number of failures in a row."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Standing:
     """One member's view of one election. Times are of the injected clock, in seconds."""
 
@@ -70,12 +71,18 @@ class Standing:
     """When the present lease may begin to act: a vanished predecessor's has run out."""
     waited: bool = False
     """No wait is owed any more: a release may say so to the next one."""
+    gates_end: float = 0.0
+    """When the present lease's predecessor cannot have a gate that passes any more."""
     first_ever: bool = False
     """The lock had never existed: no wait is owed if nobody looks like a leader."""
     acting: bool = False
     """From the start of ``promote`` to the end of ``demote`` or ``fence``."""
     offered: bool = False
     """Publishing was begun: the registration may say so by now, whatever was last shown."""
+    unverified: bool = False
+    """Led in an earlier run of ``check``: its service was not asked yet whether it still does."""
+    yields: bool = False
+    """Its service has lost the leading role: once the lock is free, the others come first."""
     guarded: bool = False
     """Holds the predecessor's lock as well."""
     seen_term: int = 0
@@ -98,6 +105,18 @@ class Standing:
     stand_back_until: float = 0.0
     stopping: bool = False
     keep: bool = False
+    rank: int = 0
+    """What the own ``rank`` hooks have said last."""
+    announced: int = 0
+    """The term of the holder under which the own rank was announced last."""
+    polled: int = 0
+    """The serial of the hook that was asked for that."""
+    tabled: int = 0
+    """The term whose holder has heard everybody, and has given way."""
+    yielded: tuple[str, ...] = ()
+    """Members that this one has given way to since somebody led."""
+    silent: tuple[str, ...] = ()
+    """Members that announced nothing when they were last waited for."""
     role: Role = Role.UNKNOWN
     reason: str = ""
     query_due: float = 0.0
@@ -167,7 +186,7 @@ class Standing:
         if self.blind_since is not None:
             return "the registry does not show its instance any more"
         if self.now < self.stand_back_until:
-            return "it stands back after a failed or vetoed promotion"
+            return "it stands back after a failed or vetoed promotion, or a lost role"
         return ""
 
     @property
@@ -324,8 +343,21 @@ class Standing:
             event=event, election=self.policy.election.name, role=role, previous_role=self.role,
             term=term, reason=self.reason, instance=self.me,
             leader=self.me if leads else leader,
-            timeout=self.policy.budget(event),
+            timeout=self.granted(event),
         )  # fmt: skip
+
+    def granted(self, event: HookEvent) -> float:
+        """Return the seconds that the hooks of an event get, now.
+
+        That is their limit, but for a ``demote`` that is begun late, or anew by a guardian:
+        it is cut short, so that ``fence`` still ends in time if it fails. Without a fence, or
+        when the lease has been used up, nothing follows that would be worth it.
+        """
+        limit, fence = self.policy.budget(event), self.policy.budget(HookEvent.FENCE)
+        left = self.confirmed_at + RATE * self.policy.lease - self.now
+        if event is not HookEvent.DEMOTE or not fence or left <= 0:
+            return limit
+        return min(limit, max(LEAST_DEMOTE, left - fence - SLACK / 4))
 
     @property
     def me(self) -> Instance:

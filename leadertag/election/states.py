@@ -18,6 +18,8 @@ class State(StrEnum):
     """Holds no lock: follows whoever leads, campaigns when nobody holds the lock."""
     ADOPTING = "adopting"
     """Takes its own lock back after a restart."""
+    VERIFYING = "verifying"
+    """Takes a leadership up again: ``verify`` asks whether the service is still in that role."""
     ACQUIRING = "acquiring"
     """Asked for the lock."""
     WAITING_OUT = "waiting_out"
@@ -26,6 +28,8 @@ class State(StrEnum):
     """``before_promote`` hooks are asked."""
     RANKING = "ranking"
     """``rank`` is asked: an instance of rank 0 never leads."""
+    CANVASSING = "canvassing"
+    """Hears how the other candidates rank, and gives way to a better one."""
     GUARDING = "guarding"
     """Takes the predecessor's own lock as well (rolling change)."""
     PROMOTING = "promoting"
@@ -53,17 +57,21 @@ class State(StrEnum):
 class Signal(StrEnum):
     """Why a member moves on."""
 
+    UNFINISHED = "killed while it took over or gave up"
     READY = "instance and lock are known"
     CAMPAIGN = "may campaign"
     ADOPTABLE = "own lock, still led"
     ORPHANED = "own lock, not adoptable"
     ADOPTED = "taken back"
+    RESUMED = "led by the run before"
+    UPHELD = "still leads, as published"
     ACQUIRED = "acquired"
     BEATEN = "somebody else was faster"
     STALE_TERM = "term is not above all seen"
     WAITED = "no wait is owed"
     PASSED = "passed"
     REFUSED = "refused"
+    OUTRANKED = "another candidate ranks higher"
     PROMOTED = "promoted"
     CLOSED = "nobody else resolves"
     PUBLISHED = "published"
@@ -105,6 +113,8 @@ _ACTING = {
 
 TRANSITIONS: dict[State, dict[Signal, State]] = {
     State.STARTING: {
+        # Whatever the lock says: there is nothing to take back, only to end, and soon.
+        Signal.UNFINISHED: State.DEMOTING,
         Signal.STOP: State.STOPPED,
         Signal.READY: State.WATCHING,
     },
@@ -116,8 +126,20 @@ TRANSITIONS: dict[State, dict[Signal, State]] = {
         Signal.CAMPAIGN: State.ACQUIRING,
     },
     State.ADOPTING: {
-        Signal.ADOPTED: State.PUBLISHING,
+        Signal.ADOPTED: State.VERIFYING,
         Signal.FAILED: State.WATCHING,
+    },
+    State.VERIFYING: _ACTING
+    | {
+        # It is published: what the process before left, or what stands behind a closed gate.
+        Signal.UNFIT: State.RETRACTING,
+        Signal.STOP: State.RETRACTING,
+        Signal.FOREIGN: State.RETRACTING,
+        Signal.KEEP: State.STOPPED,
+        Signal.SUSPEND: State.SUSPENDED,
+        Signal.UPHELD: State.LEADING,
+        Signal.PASSED: State.PUBLISHING,
+        Signal.REFUSED: State.RETRACTING,
     },
     State.ACQUIRING: {
         Signal.STALE_TERM: State.RELEASING,
@@ -128,11 +150,19 @@ TRANSITIONS: dict[State, dict[Signal, State]] = {
     State.WAITING_OUT: _IDLE_HOLDER
     | {Signal.WAITED: State.VETTING, Signal.RETRY: State.WAITING_OUT},
     State.VETTING: _IDLE_HOLDER | {Signal.PASSED: State.RANKING, Signal.REFUSED: State.RELEASING},
-    State.RANKING: _IDLE_HOLDER | {Signal.PASSED: State.GUARDING, Signal.REFUSED: State.RELEASING},
+    State.RANKING: _IDLE_HOLDER
+    | {Signal.PASSED: State.CANVASSING, Signal.REFUSED: State.RELEASING},
+    State.CANVASSING: _IDLE_HOLDER
+    | {Signal.PASSED: State.GUARDING, Signal.OUTRANKED: State.RELEASING},
     State.GUARDING: _IDLE_HOLDER
     | {Signal.PASSED: State.PROMOTING, Signal.REFUSED: State.RELEASING},
     State.PROMOTING: _ACTING | {Signal.PROMOTED: State.CLOSING, Signal.FAILED: State.DEMOTING},
-    State.CLOSING: _ACTING | {Signal.CLOSED: State.PUBLISHING, Signal.RETRY: State.CLOSING},
+    State.CLOSING: _ACTING
+    | {
+        Signal.CLOSED: State.PUBLISHING,
+        Signal.REJECTED: State.DEMOTING,
+        Signal.RETRY: State.CLOSING,
+    },
     State.PUBLISHING: _ACTING
     | {
         # What is being published has to be taken back as well.
@@ -155,6 +185,7 @@ TRANSITIONS: dict[State, dict[Signal, State]] = {
         Signal.KEEP: State.STOPPED,
         Signal.STOP: State.RETRACTING,
         Signal.FOREIGN: State.RETRACTING,
+        Signal.RESUMED: State.VERIFYING,
         Signal.REVERTED: State.PUBLISHING,
     },
     State.HOLDING: {
@@ -169,7 +200,7 @@ TRANSITIONS: dict[State, dict[Signal, State]] = {
         Signal.KEEP: State.STOPPED,
         Signal.STOP: State.RETRACTING,
         Signal.FOREIGN: State.RETRACTING,
-        Signal.FIT: State.PUBLISHING,
+        Signal.FIT: State.VERIFYING,
         Signal.UNFIT: State.RETRACTING,
     },
     State.RETRACTING: {Signal.DONE: State.DEMOTING, Signal.NO_CONTACT: State.DEMOTING},
@@ -185,3 +216,9 @@ UNHELD = frozenset({State.STARTING, State.WATCHING, State.ADOPTING, State.ACQUIR
 GIVING_UP = frozenset(
     {State.RETRACTING, State.DEMOTING, State.FENCING, State.STUCK, State.RELEASING}
 )
+
+LED = (
+    State.VERIFYING, State.PUBLISHING, State.LEADING, State.HOLDING, State.SUSPENDED,
+    State.STOPPED,
+)  # fmt: skip
+"""States in which a process that was acting was published too: it may be adopted."""

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from leadertag.model import Instance
 
 
+_DIGITS = 19
+"""Of a rank, at most: it has to fit 63 bits."""
+
+
 class CommandHook:
     """Runs a command, without a shell; its exit status 0 is success.
 
@@ -28,9 +32,10 @@ class CommandHook:
     Variables with leadertag's own secrets are not passed on (:func:`inherited`).
     """
 
-    # One script for all events often answers 0 to those that it does not know. For this
-    # one that would be taken for "the service is stopped for good".
-    when_named = frozenset({HookEvent.FENCE})
+    # One script for all events often answers 0 to those that it does not know. For these
+    # one that would be taken for "the service is stopped for good", or for "it still leads".
+    # And that it wrote a number when asked for its rank cannot be expected of it.
+    when_named = frozenset({HookEvent.FENCE, HookEvent.RANK, HookEvent.VERIFY})
 
     def __init__(self, settings: Table) -> None:
         """Read the settings; raises ConfigError."""
@@ -38,7 +43,8 @@ class CommandHook:
         self._environment = settings.mapping("environment", {})
         self._cwd = settings.text("cwd", "") or None
 
-    def _run(self, change: RoleChange) -> None:
+    def _run(self, change: RoleChange) -> str:
+        """Run it; returns what it wrote. Raises HookError for any exit status but 0."""
         environment = {**inherited(), **self._environment, **variables(change)}
         done = run_command(
             self._command,
@@ -49,6 +55,7 @@ class CommandHook:
         )
         if done.status != 0:
             raise HookError(f"{self._command[0]}: {done.describe()}")
+        return done.output
 
     @hookimpl
     def leadertag_before_promote(self, change: RoleChange) -> None:
@@ -58,6 +65,20 @@ class CommandHook:
     @hookimpl
     def leadertag_promote(self, change: RoleChange) -> None:
         """Run the command."""
+        self._run(change)
+
+    @hookimpl
+    def leadertag_rank(self, change: RoleChange) -> int:
+        """Return the number that stands in the last line of what it wrote."""
+        lines = self._run(change).strip().splitlines() or [""]
+        said = lines[-1].strip()
+        if not (said.isascii() and said.isdecimal() and len(said) < _DIGITS):
+            raise HookError(f"{self._command[0]}: a rank is a whole number from 0 up, not {said!r}")
+        return int(said)
+
+    @hookimpl
+    def leadertag_verify(self, change: RoleChange) -> None:
+        """Exit status 0: it still leads. Only where ``events`` names it."""
         self._run(change)
 
     @hookimpl

@@ -86,6 +86,12 @@ class RedisHook:
             self._expect(_replication(client), role="master")
 
     @hookimpl
+    def leadertag_verify(self, change: RoleChange) -> None:
+        """It has to be a master still: one that was restarted comes back as something else."""
+        with self._connected(change) as client:
+            self._expect(_replication(client), role="master")
+
+    @hookimpl
     def leadertag_demote(self, change: RoleChange) -> None:
         """Let it refuse writes at once, also on connections that are open already.
 

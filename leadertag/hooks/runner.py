@@ -16,8 +16,9 @@ from leadertag.config.settings import HookSettings
 from leadertag.errors import ConfigError, did_you_mean
 from leadertag.hooks.loading import LoadedHook, Redactor
 from leadertag.hooks.outcome import Outcome
-from leadertag.hooks.pool import CallOverdue, Lane, WorkerLost, WorkerPool, WorkerProcess
+from leadertag.hooks.pool import WorkerPool
 from leadertag.hooks.wire import Message, encode_change
+from leadertag.hooks.workers import CallOverdue, Lane, WorkerLost, WorkerProcess
 from leadertag.hookspecs import HookEvent, Probe, RoleChange
 from leadertag.model import Instance
 
@@ -39,7 +40,7 @@ class HookRunner:
     """Runs the hooks of one election: one at a time, in order, each in isolation and with
     a time limit.
 
-    Two lanes go side by side. Actions (``before_promote``, ``promote``, ``demote``,
+    Two lanes go side by side. Actions (``before_promote``, ``promote``, ``verify``, ``demote``,
     ``fence``, ``follow``, ``rank``) run one at a time; a ``demote`` ends whatever other
     action is running or waiting, a ``fence`` ends a ``demote`` too, as :meth:`cancel` would.
     Informational hooks (``role_changed``, ``leader_changed``) run one at a time in the

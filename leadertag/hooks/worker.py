@@ -59,6 +59,7 @@ class Worker:
                 # The daemon's, so that the same plugins are found here as there.
                 sys.path[:] = request["path"]
                 _preload(request["hooks"])
+                self._channel.send({"ready": True})
             else:
                 self._answer(request)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import heapq
 import itertools
 import logging
@@ -330,5 +329,4 @@ def same_member(old: ElectionSettings, new: ElectionSettings) -> bool:
 
 def owner_of(settings: Settings) -> str:
     """Return a name for this process that its successor after a restart bears too."""
-    keys = sorted(f"{election.key}#{own_id(election)}" for election in settings.elections)
-    return "leadertag-" + hashlib.sha256("\n".join(keys).encode()).hexdigest()[:8]
+    return settings.owner

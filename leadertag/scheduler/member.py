@@ -11,12 +11,13 @@ from typing import Any
 
 from leadertag.backends import Providers
 from leadertag.config.settings import ElectionSettings
+from leadertag.election import deadlines
 from leadertag.election import events as ev
+from leadertag.election.guards import aside
 from leadertag.election.machine import begin, next_deadline, step
-from leadertag.election.policy import RATE, SLACK, Policy, check_timing
-from leadertag.election.signals import LED, aside
+from leadertag.election.policy import Policy, check_timing
 from leadertag.election.standing import Standing
-from leadertag.election.states import GIVING_UP, State
+from leadertag.election.states import LED, State
 from leadertag.errors import Changed, LeaderTagError
 from leadertag.hooks.outcome import Outcome
 from leadertag.hooks.runner import HookRunner
@@ -29,10 +30,6 @@ from leadertag.scheduler.perform import Performer, attempt
 from leadertag.scheduler.sources import ProbeWatcher
 
 log = logging.getLogger(__name__)
-GUARDIAN_LAG = SLACK / 2
-"""Seconds by which the guardian lets a living daemon act first."""
-ADOPT_WITHIN = 2.0
-"""Seconds that a restarted process has to take its own lock back, before its guardian ends it."""
 Post = Callable[[str, ev.Event], None]
 
 
@@ -44,7 +41,7 @@ def make_policy(
     check_timing(election, demote=budgets[HookEvent.DEMOTE], fence=budgets[HookEvent.FENCE])
     return Policy(
         election=election, gated=gated, fenced=is_fenced(providers), budgets=budgets,
-        gate_life=providers.registry.gate_life,
+        gate_life=providers.registry.gate_life, sees_all=sees_all(providers),
     )  # fmt: skip
 
 
@@ -52,6 +49,12 @@ def is_fenced(providers: Providers) -> bool:
     """Whether lock and registry are one backend that publishes in one transaction."""
     able = Characteristic.FENCED_TAGS in providers.registry.characteristics
     return able and providers.lock_backend == providers.registry_backend
+
+
+def sees_all(providers: Providers) -> bool:
+    """Whether the registry shows every instance that the lock could exclude."""
+    wide = Characteristic.CROSS_HOST
+    return wide in providers.registry.characteristics or wide not in providers.lock.characteristics
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +67,8 @@ class Hold:
     strike_at: float
     ends_at: float
     """When the lease has been used up to its limit: for the kernel's watchdog."""
+    gives_up: bool
+    """It ends already: if this process does, the guardian strikes at once."""
     writers: tuple[int, ...]
     """The processes whose memory of it may be: this one, and the one that it took over from."""
 
@@ -194,14 +199,21 @@ class Member:
 
     @property
     def has_stale_gate(self) -> bool:
-        """Whether the own registration carries a gate of no leadership of this process."""
+        """Whether the own registration carries a gate that is not to be fed.
+
+        One of no leadership of this process, or of one without contact: nobody knows there
+        that it was closed, or how long its lock was held.
+        """
         s = self.standing
         gate = s.instance.gate if s.instance else None
-        return gate is not None and s.state not in (*LED, State.ADOPTING, State.STARTING)
+        led = s.state in (*LED, State.ADOPTING, State.STARTING)
+        unproven = s.state is State.HOLDING and self._clock.now() >= s.contact_ends
+        return gate is not None and (unproven or not led)
 
     def deadline(self) -> float | None:
-        """Return when the machine wants a tick."""
-        return next_deadline(self.standing)
+        """Return when the machine wants a tick, or the guardian a word."""
+        times = (next_deadline(self.standing), deadlines.word_at(self.standing))
+        return min((time for time in times if time is not None), default=None)
 
     @property
     def over(self) -> bool:
@@ -210,36 +222,13 @@ class Member:
 
     def hold(self) -> Hold | None:
         """Return what the guardian has to know; nothing where it must not interfere."""
-        s = self.standing
-        if s.state is State.HOLDING:
-            return None  # the operator wants the role kept without contact
-        demoting = self.policy.budget(HookEvent.DEMOTE) + self.policy.budget(HookEvent.FENCE)
-        due, confirmed_at = s.contact_ends, s.confirmed_at
-        if s.lease is None and s.memory is not None:
-            # After a restart nothing is confirmed until the lock is taken back. That is quick,
-            # and only a confirmation may move a deadline of the process before that is still
-            # ahead, or was so close that this process came between it and that guardian's
-            # strike; one that has long passed was for that process's own guardian.
-            due, confirmed_at = self._admitted_at + ADOPT_WITHIN, s.memory.confirmed_at
-            before = confirmed_at + self.policy.contact_limit
-            if self._admitted_at - 2 * SLACK < before < due:
-                due = before
-            elif s.memory.state not in LED:
-                # Killed while it gave up: nothing to take back, only to demote, and soon.
-                due = self._admitted_at + 2 * SLACK
-        strike_at = due + GUARDIAN_LAG
-        if s.state in GIVING_UP:  # under way: leave it the time that it may take
-            strike_at = max(strike_at, s.entered + demoting + SLACK)
-        if s.state is State.STUCK:  # alive, and trying again and again
-            strike_at = max(strike_at, s.retry_at + demoting + SLACK)
-        # Ready in time also where demoting leaves little: that is what takes longest.
-        late = max(
-            self.policy.contact_limit - 3 * self.policy.confirm_every, self.policy.confirm_every
-        )
-        prepare_at = min(due - late, strike_at)
-        writers = (os.getpid(), self.writer)
-        ends_at = confirmed_at + RATE * self.policy.lease
-        return Hold(self.election.name, s.me.member, prepare_at, strike_at, ends_at, writers)
+        told = deadlines.of(self.standing, self._admitted_at)
+        if told is None:
+            return None
+        return Hold(
+            self.election.name, self.standing.me.member, told.prepare_at, told.strike_at,
+            told.ends_at, told.gives_up, (os.getpid(), self.writer),
+        )  # fmt: skip
 
     def _tell(self, before: Standing) -> None:
         after = self.standing

@@ -7,6 +7,7 @@ by the machine.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, replace
@@ -18,12 +19,15 @@ from leadertag.election import events as ev
 from leadertag.errors import BackendError, BackendUnavailable, LeaseLost, NotRegistered
 from leadertag.history import record_change
 from leadertag.hooks.runner import HookRunner
-from leadertag.model import Instance, Lease, Record
+from leadertag.model import Health, Instance, Lease, Record
 from leadertag.plan import Plan, write_plan
 from leadertag.providers import FencedRegistry
+from leadertag.ranks import NO_RANKS, Ranks, announce, read_ranks
 from leadertag.scheduler.clock import Clock, wall_time
 
 log = logging.getLogger(__name__)
+CANVASS_EVERY = 0.01
+"""Seconds between two looks at who has announced its rank."""
 READ_BACK = 2.0
 """Seconds within which a new tag has to be visible to others."""
 
@@ -71,8 +75,33 @@ class Performer:
         """Read all instances of the service."""
         return self.providers.registry.members(self.election.service)
 
+    def announce(self, effect: ev.Announce) -> Ranks:
+        """Announce the own rank."""
+        lock, key = self.providers.lock, self.election.key
+        return announce(lock, key, effect.term, effect.member, effect.rank)
+
+    def canvass(self, effect: ev.Canvass) -> ev.Poll:
+        """Read what was announced until all of it is there, or the window is over."""
+        deadline = self.clock.now() + effect.window
+        members = self.providers.registry.members(self.election.service)
+        passing = {m.member for m in members if m.service_health is Health.PASSING}
+        awaited = passing - {effect.member, *effect.unheeded}
+        while True:
+            ranks = read_ranks(self.providers.lock, self.election.key)
+            if ranks.term == effect.tabled and ranks.of(effect.member) is not None:
+                return ev.Poll(ranks, members)
+            ranks = ranks if ranks.term == effect.term else NO_RANKS
+            if ranks.heard(awaited) or self.clock.now() >= deadline:
+                return ev.Poll(ranks, members)
+            time.sleep(CANVASS_EVERY)
+
     def shut_out(self, effect: ev.ShutOut) -> tuple[Instance, ...]:
-        """Make the others unresolvable, then look."""
+        """Make the others unresolvable, then look.
+
+        Where the registry cannot see the lock, it is confirmed here, as late as can be.
+        """
+        if self.providers.lock_backend != self.providers.registry_backend:
+            self._confirm(effect.lease)
         for other in effect.others:
             self.providers.registry.shut_out(other, effect.lease)
         return self.providers.registry.members(self.election.service)
@@ -182,6 +211,8 @@ _METHODS: dict[type[ev.Effect], str] = {
     ev.Release: "release",
     ev.Discard: "discard",
     ev.ReadMembers: "read_members",
+    ev.Announce: "announce",
+    ev.Canvass: "canvass",
     ev.ShutOut: "shut_out",
     ev.Publish: "publish",
     ev.Retract: "retract",

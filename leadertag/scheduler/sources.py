@@ -15,7 +15,7 @@ from leadertag.providers import Watch
 log = logging.getLogger(__name__)
 POLL = 30.0
 """Seconds for which one poll blocks at most."""
-PAUSES = (0.1, 0.3, 1.0, 2.0)
+PAUSES = (0.1, 0.2, 0.5)
 """Seconds before a failed source is tried again, by the number of failures in a row."""
 
 

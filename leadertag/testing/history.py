@@ -53,6 +53,8 @@ class History:
     """How often somebody became resolvable as leader: that something happened at all."""
     running: dict[str, tuple[int, HookEvent]] = field(default_factory=dict)
     _resolved: tuple[str, ...] = ()
+    _hollow: dict[str, float] = field(default_factory=dict)
+    """Since when somebody resolves whose service does not lead."""
     _paused: dict[str, bool] = field(default_factory=dict)
     _campaigned_in_pause: dict[str, bool] = field(default_factory=dict)
 
@@ -109,6 +111,21 @@ class History:
         """A gate is about to be opened; ``proven``: the lock was confirmed after the tag."""
         if not proven:
             raise Broken("I2", f"{member} opens gate {gate.term} unconfirmed since it was tagged")
+
+    # -- I5: whoever is resolved leads -----------------------------------------------------
+
+    def hollow(self, at: float, members: Iterable[str], limit: float) -> None:
+        """These resolve as leader although their service does not lead: it was restarted.
+
+        To be told again and again; ``limit`` is for how many seconds that may go on.
+        """
+        self._hollow = {member: self._hollow.get(member, at) for member in members}
+        for member, since in self._hollow.items():
+            if at - since > limit:
+                raise Broken(
+                    "I5", f"{member} resolves as leader for {at - since:.1f} s although its "
+                    "service does not lead",
+                )  # fmt: skip
 
     # -- I3: terms -----------------------------------------------------------------------
 

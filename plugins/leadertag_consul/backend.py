@@ -30,7 +30,9 @@ class Backend:
         self.own_checks = frozenset(own_checks)
         self.client = ConsulClient(settings)
         self.owner = ""
-        """Who the process is, as :meth:`LockProvider.open` was told: stable over restarts."""
+        """Who the process is, by the context or :meth:`LockProvider.open`: stable over restarts."""
+        self.locks_here = False
+        """Whether the locks are in this Consul too, and not in another backend."""
         self._mutex = threading.Lock()
         self._node: Node | None = None
 
@@ -40,7 +42,9 @@ class Backend:
 
         def make() -> Backend:
             settings = settings_module.read(context.settings, context.environ)
-            return cls(settings, context.own_checks)
+            backend = cls(settings, context.own_checks)
+            backend.owner = context.owner
+            return backend
 
         return context.shared("consul", make)
 

@@ -1,19 +1,24 @@
 """Gates and the heartbeat that they follow.
 
-A gate is two checks of the leader's service:
+A gate is two checks of the leader's service, and is open while both pass:
 
 ``leadertag:<election>:<term>``
     an alias of leadertag's own service on the same agent: it passes while that service's
     one TTL check is fed, however many gates there are;
-``leadertag:<election>:<term>:shut``
-    a TTL check that nobody ever feeds. It exists exactly while the gate is closed.
+``leadertag:<election>:<term>:latch``
+    a TTL check that never expires: told to pass to open the gate, told to fail to close it.
 
-So opening is deregistering the latch, and closing is registering it. Both take a few
-milliseconds and can only ever add or remove a critical check. The obvious way, registering
-one check again with another kind, fails on Consul 1.8.7: the alias of before lives on
-inside the agent, so a "closed" gate turned passing with the next heartbeat; and an alias
-registered alone stays critical for up to a minute, because the agent runs it before it
-knows it. Registered in the body of the service (as :meth:`checks` are) it is known first.
+Closing is one change of one check that lasts, and nothing that has to reach the catalog
+before or after another. It matters when a leader that was cut off comes back: its agent,
+which takes no news from its alias checks while a write to the servers hangs, then writes
+them one by one, in any order, also over what the successor has set. A latch that is only
+registered when the gate closes came milliseconds after the alias, that was still passing.
+
+The obvious way, registering one check again with another kind, fails on Consul 1.8.7: the
+alias of before lives on inside the agent, so a "closed" gate turned passing with the next
+heartbeat; and an alias registered alone stays critical for up to a minute, because the
+agent runs it before it knows it. Registered in the body of the service (as
+:meth:`Gates.definitions` are) it is known first.
 """
 
 from __future__ import annotations
@@ -35,17 +40,18 @@ TTL = 2.0
 GATE_LIFE = 2 * TTL + 1.0
 """An agent that restarts within the TTL restores the check and counts the TTL anew, once;
 the rest is its synchronization with the catalog."""
-_LATCH_TTL = "24h"  # nobody feeds it; it is critical from the beginning
+_LATCH = ":latch"
+_LATCH_TTL = "876000h"  # a hundred years: told once, it stays so
 
 
 def latch(gate: Gate) -> str:
     """Return the id of the check that keeps a gate closed. It reads as no term."""
-    return f"{gate.id}:shut"
+    return f"{gate.id}{_LATCH}"
 
 
 def is_gate(check_id: str) -> bool:
     """Whether a check is a gate or the latch of one."""
-    return Gate.term_of(check_id.removesuffix(":shut")) is not None
+    return Gate.term_of(check_id.removesuffix(_LATCH)) is not None
 
 
 def alias_check(gate: Gate, own_service: str) -> dict[str, Any]:
@@ -60,11 +66,11 @@ def alias_check(gate: Gate, own_service: str) -> dict[str, Any]:
 
 
 def latch_check(gate: Gate) -> dict[str, Any]:
-    """Return the definition of the check that keeps the gate closed."""
+    """Return the definition of the check that keeps the gate closed until told to pass."""
     return {
         "CheckID": latch(gate),
-        "Name": f"leadertag gate closed, election {gate.election}, term {gate.term}",
-        "Notes": "Exists while leadertag keeps this instance from being resolved.",
+        "Name": f"leadertag latch, election {gate.election}, term {gate.term}",
+        "Notes": "Critical while leadertag keeps this instance from being resolved.",
         "TTL": _LATCH_TTL,
         "Status": "critical",
     }
@@ -93,23 +99,31 @@ class Gates:
         return [made for made in self.definitions(gate) if made["CheckID"] in checks]
 
     def open(self, instance_id: str, gate: Gate) -> None:
-        """Take the latch off: from now on the gate follows the heartbeat.
+        """Have the latch pass: from now on the gate follows the heartbeat.
 
         One beat first: an alias whose target is missing would pass.
         """
         self.heartbeat()
         checks = self.checks_of(instance_id)
-        if gate.id not in checks:
+        if not {gate.id, latch(gate)} <= set(checks):
             raise NotRegistered(f"instance {instance_id} has no gate {gate.id} to be opened")
-        if latch(gate) in checks:
-            self._deregister(latch(gate))
+        if checks[latch(gate)]["Status"] != "passing" and not self._tell("pass", latch(gate)):
+            raise NotRegistered(f"the gate {gate.id} of instance {instance_id} was removed")
+
+    def is_closed(self, instance_id: str, gate: Gate) -> bool:
+        """Whether the gate is registered whole, and closed."""
+        checks = self.checks_of(instance_id)
+        whole = {gate.id, latch(gate)} <= set(checks)
+        return whole and checks[latch(gate)]["Status"] == "critical"
 
     def close(self, instance_id: str, gate: Gate) -> None:
-        """Put the latch on. What is registered stays; nothing happens when it is on already.
+        """Have the latch fail. What is registered stays.
 
-        Also without a gate: whoever closes wants the instance unresolvable, not an error.
+        Without looking first: an agent that hangs does what it was told as soon as it goes
+        on, whoever waits for its answer. Also without a gate: whoever closes wants the
+        instance unresolvable, not an error.
         """
-        if latch(gate) in self.checks_of(instance_id):
+        if self.latch(gate):
             return
         body = latch_check(gate)
         body["ID"] = body.pop("CheckID")
@@ -121,11 +135,15 @@ class Gates:
                 raise NotRegistered(f"no instance {instance_id} on this agent") from error
             raise
 
+    def latch(self, gate: Gate) -> bool:
+        """Close the gate if it has a latch; returns whether it has."""
+        return self._tell("fail", latch(gate))
+
     def remove(self, instance_id: str, keep: Gate | None) -> None:
         """Remove every gate but ``keep``, the latch last: none opens on its way out."""
         kept = (keep.id, latch(keep)) if keep else ()
         mine = [name for name in self.checks_of(instance_id) if is_gate(name) and name not in kept]
-        for name in sorted(mine, key=lambda name: name.endswith(":shut")):
+        for name in sorted(mine, key=lambda name: name.endswith(_LATCH)):
             self._deregister(name)
 
     def _deregister(self, check_id: str) -> None:
@@ -149,14 +167,20 @@ class Gates:
         return f"{OWN_PREFIX}alive:{self._backend.own_service}"
 
     def _feed(self) -> bool:
-        check = self._check
+        return self._tell("pass", self._check)
+
+    def _tell(self, verb: str, check: str) -> bool:
+        """Have a TTL check pass or fail; returns whether the agent has that check."""
         try:
-            return bool(self._client.verb(lambda consul: consul.agent.check.ttl_pass(check)))
+            told = self._client.verb(
+                lambda consul: getattr(consul.agent.check, f"ttl_{verb}")(check)
+            )
         except Refused as refused:
             # 1.8 answers 500 for a check that it does not have, newer ones 404.
             if "does not have associated TTL" in refused.text or "nknown check" in refused.text:
                 return False
             raise
+        return bool(told)
 
     def register(self) -> None:
         """Register leadertag's own service; its check keeps its state where there is one."""

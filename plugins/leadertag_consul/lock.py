@@ -43,6 +43,7 @@ class ConsulLock(LockProvider):
         self._backend = backend
         self._client = backend.client
         self._prefix = f"{backend.settings.prefix}/locks/"
+        backend.locks_here = True
         self._session = ""
         self._guards: set[PredecessorLock] = set()
         self._terms: dict[str, tuple[str, int]] = {}

@@ -127,7 +127,10 @@ class ConsulRegistry(RegistryProvider):
             found = self._registration(instance_id)
             tags = tuple(found.get("Tags") or ())
             wanted = change.apply(tags)
-            if wanted != tags or (gate is not None and not self._closed(instance_id, gate)):
+            closed = gate is None or self._gates.is_closed(instance_id, gate)
+            if gate is not None and not closed:
+                self._gates.latch(gate)  # registered again, an open one would stay open
+            if wanted != tags or not closed:
                 # Checks that are not in the body stay as they are, with their state.
                 self._write(found, wanted, self._gates.definitions(gate) if gate else ())
         self._read_back(str(found["Service"]), instance_id, change, gate, deadline)
@@ -138,10 +141,6 @@ class ConsulRegistry(RegistryProvider):
             raise NotRegistered(f"no instance {instance_id!r} on node {self.node}")
         found: Mapping[str, Any] = answer.data
         return found
-
-    def _closed(self, instance_id: str, gate: Gate) -> bool:
-        checks = self._gates.checks_of(instance_id)
-        return gate.id in checks and latch(gate) in checks
 
     def _write(
         self, found: Mapping[str, Any], tags: tuple[str, ...], checks: Sequence[Mapping[str, Any]]
@@ -241,17 +240,23 @@ class ConsulRegistry(RegistryProvider):
             checks = self._own_checks(other)
             if not checks:
                 return
-            key = f"{self._backend.settings.prefix}/locks/{lease.key}"
-            proof = [
-                operation("check-session", key, Session=lease.session),
-                operation("check-index", key, Index=lease.index),
-            ]
+            proof = self._proof(lease)
             outcome = self._client.txn([*proof, *map(_critical, checks[: TXN_LIMIT - 2])])
             if outcome.committed:
                 return
             if min(outcome.failures) < len(proof):
                 raise LeaseLost(f"lock {lease.key} is not held any more: {outcome.reasons}")
         raise BackendUnavailable(f"the checks of {other.member} change all the time")
+
+    def _proof(self, lease: Lease) -> list[dict[str, Any]]:
+        """Return what proves that the lock is held; the lease of another backend proves nothing."""
+        if not self._backend.locks_here:
+            return []
+        key = f"{self._backend.settings.prefix}/locks/{lease.key}"
+        return [
+            operation("check-session", key, Session=lease.session),
+            operation("check-index", key, Index=lease.index),
+        ]
 
     def _own_checks(self, other: Instance) -> list[Mapping[str, Any]]:
         """Return those of its own checks that are not critical yet."""

@@ -10,6 +10,7 @@ from leadertag_etcd import settings as settings_module
 from leadertag_etcd.client import EtcdClient, Span
 from leadertag_etcd.leases import KeptLease
 from leadertag_etcd.settings import EtcdSettings
+from leadertag_etcd.skydns import SkyDns
 from leadertag_etcd.stream import WatchStream
 
 
@@ -79,6 +80,7 @@ class Backend:
         self.locks_here = False
         """Whether the locks are in this etcd too, and not in another backend."""
         self.process = os.urandom(8).hex()
+        self.skydns = SkyDns(settings.skydns, self.process)
 
     @classmethod
     def of(cls, context: BackendContext) -> Backend:

@@ -9,15 +9,16 @@ from dataclasses import replace
 from typing import Any, ClassVar, Self
 
 from leadertag.errors import Ambiguous, BackendUnavailable, LeaseLost, NotRegistered
+from leadertag.kit.registration import Registration
 from leadertag.model import Characteristic, Gate, Health, Instance, Lease, Record, TagChange
 from leadertag.providers import BackendContext, FencedRegistry, SelfRegistered, Watch
 from leadertag_etcd.backend import Backend
-from leadertag_etcd.client import Entry, Span, modified, put, replace_value, untouched
-from leadertag_etcd.instances import Registration
+from leadertag_etcd.client import Entry, Span, modified, put, untouched
 from leadertag_etcd.leases import KeptLease
 from leadertag_etcd.lock import held, lost
 from leadertag_etcd.roster import Roster
 from leadertag_etcd.shelf import Shelf, Shelved, shelved
+from leadertag_etcd.skydns import Shown
 from leadertag_etcd.watch import EtcdWatch
 
 
@@ -36,6 +37,7 @@ class EtcdRegistry(FencedRegistry, SelfRegistered):
         self._shelf = Shelf(backend)
         self._roster = Roster(backend, self._shelf)
         self._beat = KeptLease(backend.client, "heartbeat")
+        backend.skydns.beat = self._beat.demand
         self._beating = threading.Lock()
 
     @classmethod
@@ -169,8 +171,23 @@ class EtcdRegistry(FencedRegistry, SelfRegistered):
                 else:
                     return
             lease = self._beat.grant(self._backend.settings.gate_ttl)
-            key = self._names.beat(self._backend.process)
-            self._client.commit([], [put(key, b"", lease=lease)])
+            beat = put(self._names.beat(self._backend.process), b"", lease=lease)
+            while not self._client.commit(*self._opened_anew(beat)):
+                pass  # an instance was written meanwhile: each time by somebody who got on
+
+    def _opened_anew(self, beat: Any) -> tuple[list[Any], list[Any]]:
+        """Return the transaction that opens this process's gates again, and with them the DNS
+        records that went with the last heartbeat: comparisons and operations."""
+        compares, operations = [], [beat]
+        for instance_id in self._roster.ids() if self._backend.skydns.wanted else ():
+            found = self._shelf.find(instance_id)
+            if found is None:
+                continue
+            records = self._backend.skydns.again(Shown(found.registration, found.entry.lease))
+            if records:
+                compares.append(modified(found.entry.key, found.entry.modified))
+                operations += records
+        return compares, operations
 
     # -- under a lease -----------------------------------------------------------------
 
@@ -189,8 +206,9 @@ class EtcdRegistry(FencedRegistry, SelfRegistered):
             found = shelved(entries)
             compares = [*holds, modified(key, found[0].entry.modified if found else 0)]
             operations = [
-                replace_value(key, one.registration.shut_out(lease.term).encode()) for one in found
-            ]
+                operation for one in found
+                for operation in self._shelf.replace(one, one.registration.shut_out(lease.term))
+            ]  # fmt: skip
             if self._client.commit(compares, operations):
                 return
             self._demand(lease, holds)
@@ -218,7 +236,7 @@ class EtcdRegistry(FencedRegistry, SelfRegistered):
             for one in members:
                 changed = _published(one, key, change, gate)
                 if changed != one.registration:
-                    operations.append(replace_value(one.entry.key, changed.encode()))
+                    operations += self._shelf.replace(one, changed)
                 if changed != one.registration or one.entry.key == key:
                     # That it still exists, which the comparison of the span leaves open.
                     compares.append(modified(one.entry.key, one.entry.modified))
@@ -243,11 +261,4 @@ class EtcdRegistry(FencedRegistry, SelfRegistered):
 def _published(one: Shelved, mine: str, change: TagChange, gate: Gate | None) -> Registration:
     """Return what an instance becomes when the one with the key ``mine`` is published."""
     found = one.registration
-    if one.entry.key == mine:
-        return found.tagged(change, gate)
-    tags = TagChange(remove=change.add).apply(found.tags)
-    if tags == found.tags:
-        return found
-    stripped = found.tagged(TagChange(remove=change.add), None)
-    # Should its process tag it again before it learns, it still does not pass.
-    return stripped.shut(gate.election) if gate is not None else stripped
+    return found.tagged(change, gate) if one.entry.key == mine else found.published(change, gate)

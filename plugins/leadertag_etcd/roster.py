@@ -12,12 +12,13 @@ import time
 from dataclasses import dataclass, replace
 
 from leadertag.errors import BackendUnavailable, LeaseLost, NotRegistered
+from leadertag.kit.registration import Registration
 from leadertag.model import Health, Instance
 from leadertag_etcd.backend import Backend
 from leadertag_etcd.client import delete, modified, put
-from leadertag_etcd.instances import Registration
 from leadertag_etcd.leases import KeptLease, clock
 from leadertag_etcd.shelf import Shelf, Shelved
+from leadertag_etcd.skydns import Shown
 
 
 @dataclass
@@ -78,6 +79,8 @@ class Roster:
         if found is not None and found.entry.key != key:  # it has changed its service
             compares.append(modified(found.entry.key, found.entry.modified))
             operations.append(delete(found.entry.key))
+        before = Shown(old, found.entry.lease) if found is not None else None
+        operations += self._backend.skydns.follow(before, Shown(new, lease))
         stands = found is not None and (found.entry.lease, new, key) == (
             lease, old, found.entry.key,
         )  # fmt: skip
@@ -159,6 +162,14 @@ class Roster:
         """Forget the instance; an unknown one is no error."""
         with self._mutex:
             self._told.pop(instance_id, None)
-        found = self._shelf.find(instance_id)
-        if found is not None:
-            self._client.commit([], [delete(found.entry.key)])
+        while (found := self._shelf.find(instance_id)) is not None:
+            key = found.entry.key
+            shown = Shown(found.registration, found.entry.lease)
+            operations = [delete(key), *self._backend.skydns.follow(shown, None)]
+            if self._client.commit([modified(key, found.entry.modified)], operations):
+                return
+
+    def ids(self) -> list[str]:
+        """Return the instances that this process reports on."""
+        with self._mutex:
+            return list(self._told)

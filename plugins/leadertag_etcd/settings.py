@@ -20,6 +20,9 @@ _FALSE = frozenset({"0", "f", "F", "FALSE", "false", "False"})
 _GO_DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|s|m|h))+")
 _GO_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
 _UNIT = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")
+"""One label of a DNS name, as CoreDNS asks for it: in lower case."""
+LONGEST_DNS_TTL = 86400.0
 SHORTEST_TTL = 2
 """Seconds: etcd makes every shorter lease as long."""
 SHORTEST_KEEPALIVE = 5.0
@@ -34,6 +37,15 @@ class Tls:
     cert_file: str = ""
     key_file: str = ""
     server_name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SkyDnsSettings:
+    """Where records for CoreDNS go. ``ttl`` is what resolvers are told, in seconds."""
+
+    prefix: str = "/skydns"
+    zone: str = ""
+    ttl: int = 1
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -57,6 +69,8 @@ class EtcdSettings:
     """``gate_life``: of the lease that the open gates of a process hang on."""
     report_ttl: int = 15
     """``report_life``: of the lease that its instances hang on."""
+    skydns: SkyDnsSettings | None = None
+    """Where records for CoreDNS go; ``None``: there are none."""
 
     def __repr__(self) -> str:
         return f"EtcdSettings({', '.join(map(str, self.endpoints))})"
@@ -86,6 +100,7 @@ def read(table: Table, environ: Mapping[str, str]) -> EtcdSettings:
         node_meta=table.mapping("node_meta", {}),
         gate_ttl=_ttl(table, "gate_life", 2.0),
         report_ttl=_ttl(table, "report_life", 15.0),
+        skydns=_skydns(table),
     )
     table.done()
     if not settings.prefix:
@@ -151,6 +166,24 @@ def _credentials(table: Table, env: _Environment) -> tuple[str, str, str]:
         missing = "password (ETCDCTL_PASSWORD)" if user else "user (ETCDCTL_USER)"
         raise ConfigError(f"{table.where}: {missing} is missing: user and password go together")
     return user, password, file
+
+
+def _skydns(parent: Table) -> SkyDnsSettings | None:
+    if "skydns" not in parent:
+        parent.raw("skydns", None)  # known, though absent
+        return None
+    table = parent.table("skydns")
+    prefix = table.text("prefix", "/skydns").rstrip("/")
+    zone = table.text("zone").strip(".").lower()
+    seconds = table.seconds("ttl", 1.0)
+    table.done()
+    if not prefix.startswith("/"):
+        raise ConfigError(f"{table.where}: prefix = {prefix!r} must begin with a slash")
+    if not all(map(LABEL.fullmatch, zone.split("."))):
+        raise ConfigError(f"{table.where}: zone = {zone!r} is no domain (write leadertag.local)")
+    if seconds != int(seconds) or not 1 <= seconds <= LONGEST_DNS_TTL:
+        raise ConfigError(f"{table.where}: ttl must be whole seconds, 1s to 86400s")
+    return SkyDnsSettings(prefix, zone, int(seconds))
 
 
 def _positive(table: Table, key: str, default: float) -> float:

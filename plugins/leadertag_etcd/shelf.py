@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from leadertag.errors import BackendUnavailable, Conflict, NotRegistered
+from leadertag.kit.registration import Registration
 from leadertag.model import Instance
 from leadertag_etcd.backend import Backend
 from leadertag_etcd.client import Entry, Span, modified, replace_value
-from leadertag_etcd.instances import Registration
+from leadertag_etcd.skydns import Shown
 
 Edit = Callable[[Registration], Registration]
 
@@ -96,7 +97,7 @@ class Shelf:
             changed = edit(found.registration)
             operations = list(also)
             if changed != found.registration:
-                operations.append(replace_value(found.entry.key, changed.encode()))
+                operations += self.replace(found, changed)
             if not operations:
                 return
             compares = [modified(found.entry.key, found.entry.modified)]
@@ -107,6 +108,15 @@ class Shelf:
                     f"{self._backend.where}: instance {instance_id!r} is changed by others "
                     "all the time"
                 )
+
+    def replace(self, found: Shelved, changed: Registration) -> list[Any]:
+        """Return the operations that write a registration anew, its DNS records with it."""
+        lease = found.entry.lease
+        before, after = Shown(found.registration, lease), Shown(changed, lease)
+        return [
+            replace_value(found.entry.key, changed.encode()),
+            *self._backend.skydns.follow(before, after),
+        ]
 
     def members(self, service: str) -> tuple[int, list[Shelved], frozenset[str]]:
         """Return the revision, a service's instances everywhere, and who is alive."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Mapping
 
 from leadertag.errors import LeaseLost
 from leadertag.providers import BackendContext
@@ -97,8 +96,3 @@ def count(database: sqlite3.Connection, name: str) -> int:
     database.execute("UPDATE counters SET value = value + 1 WHERE name = ?", (name,))
     row = database.execute("SELECT value FROM counters WHERE name = ?", (name,)).fetchone()
     return int(row[0])
-
-
-def includes(all_of: Mapping[str, str], wanted: Mapping[str, str]) -> bool:
-    """Whether each wanted entry is there with that value."""
-    return all(all_of.get(name) == value for name, value in wanted.items())

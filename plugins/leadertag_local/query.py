@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import sqlite3
 from builtins import list as _list
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Any, ClassVar, Self
 
 from leadertag.errors import Conflict, NotRegistered
-from leadertag.model import Characteristic, Health, Instance, QueryDefinition
+from leadertag.kit.queries import answers, comparable
+from leadertag.model import Characteristic, Instance, QueryDefinition
 from leadertag.providers import BackendContext, QueryProvider
-from leadertag_local.client import LocalClient, includes
-from leadertag_local.instances import Found, read_instances
+from leadertag_local.client import LocalClient
+from leadertag_local.instances import read_instances
 
 
 class LocalQuery(QueryProvider):
@@ -48,16 +49,15 @@ class LocalQuery(QueryProvider):
         return True
 
     def resolve(self, name: str) -> tuple[Instance, ...]:
-        """Return the instances that have every tag and no negated one, and are well enough.
-
-        As Consul does it: passing ones only, or, without ``only_passing``, all but the critical.
-        """
+        """Return the instances that the definition asks for, as they stand now."""
         with self._store.read() as database:
             definition = _read(database, name)
             if definition is None:
                 raise NotRegistered(f"{self._store.path}: there is no query {name!r}")
             found = read_instances(self._client, database, service=definition.service)
-        return tuple(one.instance for one in found if _answers(definition, one))
+        return tuple(
+            one.instance for one in found if answers(definition, one.instance, one.node_meta)
+        )
 
     def remove(self, name: str) -> None:
         """Forget the definition."""
@@ -79,7 +79,7 @@ class LocalQuery(QueryProvider):
                 f"{self._store.path}: query {definition.name!r} asks for service "
                 f"{present.service!r}, not {definition.service!r}"
             )
-        return _comparable(present) == _comparable(definition)
+        return comparable(present) == comparable(definition)
 
 
 def _read(database: sqlite3.Connection, name: str) -> QueryDefinition | None:
@@ -93,26 +93,3 @@ def _decode(text: str) -> QueryDefinition:
         key: tuple(v) if isinstance(v, _list) else v for key, v in data.items()
     }
     return QueryDefinition(**fields)
-
-
-def _comparable(definition: QueryDefinition) -> QueryDefinition:
-    return replace(
-        definition,
-        tags=tuple(sorted(set(definition.tags))),
-        service_meta=dict(definition.service_meta),
-        node_meta=dict(definition.node_meta),
-    )
-
-
-def _answers(definition: QueryDefinition, found: Found) -> bool:
-    instance = found.instance
-    if instance.health is Health.CRITICAL or (definition.only_passing and not instance.passing):
-        return False
-    if not includes(instance.meta, definition.service_meta):
-        return False
-    if not includes(found.node_meta, definition.node_meta):
-        return False
-    return all(
-        tag[1:] not in instance.tags if tag.startswith("!") else tag in instance.tags
-        for tag in definition.tags
-    )

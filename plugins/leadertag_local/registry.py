@@ -135,6 +135,14 @@ class LocalRegistry(FencedRegistry, SelfRegistered):
             json.dumps(dict(self._client.settings.node_meta)),
         )
         key = (self.node, instance.id)
+        with self._store.read() as database:
+            present = database.execute(
+                "SELECT service, address, port, meta, node_meta FROM instances "
+                "WHERE node = ? AND id = ?",
+                key,
+            ).fetchone()
+        if present == described:
+            return  # told again with every check: that must not write, nor wake the watches
         with self._store.write() as database:
             self._client.tidy(database)
             changed = database.execute(

@@ -127,7 +127,7 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         metavar="NAME",
         choices=[one.name for one in nemeses.ALL],
-        help="this fault, once each time that it is named, and no others",
+        help="this fault, as often as it is named or --faults says, and no others",
     )
     parser.add_argument(
         "--without",

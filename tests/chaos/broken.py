@@ -51,9 +51,9 @@ def no_gate() -> None:
 
 def adoption_always() -> None:
     """A restarted process takes its lock for a leadership, whatever it was used for."""
-    from leadertag.election import signals
+    from leadertag.election import guards
 
-    signals._adoptable = lambda s, _: s.own_lock and s.instance is not None
+    guards.adoptable = lambda s, _: s.own_lock and s.instance is not None
 
 
 BREAKS: dict[str, Callable[[], None]] = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import cycle
 from random import Random
 
 from tests.chaos.clock import now
@@ -55,7 +56,8 @@ class Schedule:
     random: Random
     limits: Limits
     only: Sequence[str] = ()
-    """Names of faults, in the order in which they are wanted; all of the backend's without."""
+    """Names of faults, in the order in which they are wanted, again and again where a number
+    of faults is; all of the backend's without."""
     without: Sequence[str] = ()
     """Names of faults that are not wanted."""
     count: int = 0
@@ -66,7 +68,9 @@ class Schedule:
         """Alternate; raises NotSettled when even a fresh start does not bring the world to rest."""
         self._wait(self.world.seen.stood_back_at + STAND_BACK - now())
         if self.only:
-            for name in self.only:
+            for name in self.only if self.limits.faults is None else cycle(self.only):
+                if self.limits.over(self.count):
+                    return
                 self.settled(next(one for one in self.usable() if one.name == name))
             return
         settled = Deck(self.random, (one for one in self.usable() if one.weight))

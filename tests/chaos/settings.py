@@ -22,7 +22,7 @@ REDIS_PORT = 6379
 LIMITS: Mapping[str, Mapping[str, float]] = {
     # Before Redis is promoted, so that what it records contains the whole of it ...
     "first": {"promote": 3.0, "follow": 1.0},
-    "redis": {"before_promote": 1.0, "rank": 0.5, "promote": 0.5, "demote": 0.4, "follow": 2.0},
+    "redis": {"before_promote": 0.3, "rank": 0.3, "promote": 0.5, "demote": 0.4, "follow": 2.0},
     # ... and after Redis is demoted, for the same reason.
     "last": {"demote": 0.5, "fence": 0.4},
     "inform": {"role_changed": 2.0, "leader_changed": 2.0},

@@ -11,8 +11,10 @@ ROOT = Path(__file__).parents[2]
 PAGES = (
     "README.md",
     "CHANGELOG.md",
-    *(f"docs/{p.name}" for p in sorted((ROOT / "docs").iterdir())),
+    *(str(p.relative_to(ROOT)) for p in sorted((ROOT / "docs").rglob("*.md"))),
 )
+IN_PARTS = ("from: ", "part: ", "signatures: ")
+"""Marks of blocks that nothing can run alone; tests/docs/test_plugin_guide.py looks at them."""
 
 _FENCE = re.compile(r"```(\S*)$")
 _MARK = re.compile(r"<!-- (.+?) -->$")
@@ -40,9 +42,12 @@ def text_of(page: str) -> str:
 
 @cache
 def blocks(*languages: str, page: str = "") -> tuple[Block, ...]:
-    """All blocks in those languages, in any without, in order."""
+    """All blocks that stand alone in those languages, any block without, in order."""
     found = [block for one in PAGES if page in ("", one) for block in _blocks_of(one)]
-    return tuple(b for b in found if not languages or b.language in languages)
+    return tuple(
+        b for b in found
+        if not languages or (b.language in languages and not b.mark.startswith(IN_PARTS))
+    )  # fmt: skip
 
 
 def marked(page: str, mark: str) -> Block:

@@ -102,6 +102,28 @@ def test_fence_is_run_only_where_events_names_it(pool: WorkerPool, tmp_path: Pat
     assert runner.run(change(Event.FENCE)).ok
 
 
+@pytest.mark.parametrize(
+    ("script", "rank"), [("echo 17", 17), ("echo looked around; echo 3", 3), ("echo 0", 0)]
+)
+def test_a_command_tells_its_rank_in_its_last_line(
+    pool: WorkerPool, script: str, rank: int
+) -> None:
+    named = hook("command", {"command": ["sh", "-c", script]}, events=[Event.RANK])
+    outcome = HookRunner("redis", [named], pool).run(change(Event.RANK))
+    assert (outcome.ok, outcome.rank) == (True, rank)
+
+
+@pytest.mark.parametrize("said", ["", "-1", "1.5", "high", "9" * 19])
+def test_what_is_no_number_is_no_rank(pool: WorkerPool, tmp_path: Path, said: str) -> None:
+    options = {"command": ["sh", "-c", f"echo '{said}'"]}
+    named = hook("command", options, events=[Event.RANK])
+    outcome = HookRunner("redis", [named], pool).run(change(Event.RANK))
+    assert not outcome.ok
+    assert outcome.message.endswith(f"sh: a rank is a whole number from 0 up, not {said!r}")
+    general = hook("command", options)
+    assert not HookRunner("redis", [general], pool).handles(Event.RANK)
+
+
 def test_secrets_of_the_environment_are_not_logged(
     pool: WorkerPool, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

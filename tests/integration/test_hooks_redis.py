@@ -116,6 +116,34 @@ def test_demote_makes_a_writable_replica_read_only(make_member: MakeMember) -> N
         member.server.set("key", "1")
 
 
+def test_a_leader_is_verified_as_long_as_it_is_a_master(make_member: MakeMember) -> None:
+    member = make_member()
+    assert member.run(Event.PROMOTE).ok
+    assert member.run(Event.VERIFY).ok
+    assert member.server.role() == "master"  # asking has changed nothing
+    assert member.run(Event.DEMOTE).ok
+    assert "role is 'slave' and not 'master'" in member.run(Event.VERIFY).message
+
+
+def test_a_server_that_came_back_as_no_leader_is_not_verified(make_member: MakeMember) -> None:
+    member = make_member({"replicaof": "127.0.0.1 1"})  # in its file: its role at each start
+    assert member.run(Event.PROMOTE).ok
+    assert member.run(Event.VERIFY).ok
+    member.server.restart()
+    outcome = member.run(Event.VERIFY)
+    assert not outcome.ok
+    assert f"verify failed: {member.server.ip}:6379: role is 'slave'" in outcome.message
+
+
+def test_a_server_that_is_gone_or_silent_is_not_verified(make_member: MakeMember) -> None:
+    member = make_member()
+    member.server.pause()
+    assert "Timeout" in member.run(Event.VERIFY, timeout=1.0).message
+    member.server.resume()
+    member.server.kill()
+    assert "refused" in member.run(Event.VERIFY).message
+
+
 def test_a_server_that_is_gone_counts_as_demoted(make_member: MakeMember) -> None:
     member = make_member()
     member.server.kill()
@@ -285,6 +313,19 @@ def test_a_server_that_was_replaced_in_a_blink_was_gone(open_probe: OpenProbe) -
     server.restart()
     assert probe.poll(LONG) is Health.CRITICAL
     assert probe.poll(LONG) is Health.PASSING
+
+
+def test_a_restart_is_told_even_where_nothing_is_asked_meanwhile(open_probe: OpenProbe) -> None:
+    server, probe = open_probe(interval=NEVER)
+    server.restart()  # the broken connection says so; the new one is to another process
+    assert probe.poll(LONG) is Health.CRITICAL
+
+
+def test_a_connection_that_breaks_without_a_restart_is_no_restart(open_probe: OpenProbe) -> None:
+    server, probe = open_probe(interval="50ms")
+    for _ in range(3):
+        server.command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+        assert probe.poll(LONG) is Health.PASSING
 
 
 def test_a_server_that_comes_back_is_passing_again(open_probe: OpenProbe) -> None:

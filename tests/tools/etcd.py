@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, ClassVar
 
 from tests.tools.addresses import lease_address
 from tests.tools.httpjson import JsonClient
-from tests.tools.processes import ServerProcess
+from tests.tools.processes import ServerProcess, wait_until
 from tests.tools.servers import require
 
 CLIENT_PORT, PEER_PORT = 2379, 2380
@@ -27,20 +28,23 @@ class EtcdMember:
         self.ip = self._lease.address
         self.address = f"http://{self.ip}:{CLIENT_PORT}"
         self.peer = f"http://{self.ip}:{PEER_PORT}"
+        self.told_address, self.told_peer = self.address, self.peer
+        """Where clients and the other members are told that it is: itself, or a relay."""
         self.client = JsonClient(self.address)
         self.process = ServerProcess([require("etcd")], folder / "etcd.log", name=name)
 
-    def start(self, cluster: str) -> None:
-        """Starts the process; `cluster` is "name=peer,…" of all members."""
+    def start(self, cluster: str, more: Mapping[str, str] | None = None) -> None:
+        """Starts the process; `cluster` is "name=peer,…" of all members, `more` are flags."""
         options = {
             "name": self.name,
             "data-dir": str(self._folder / "data"),
             "listen-client-urls": self.address,
-            "advertise-client-urls": self.address,
+            "advertise-client-urls": self.told_address,
             "listen-peer-urls": self.peer,
-            "initial-advertise-peer-urls": self.peer,
+            "initial-advertise-peer-urls": self.told_peer,
             "initial-cluster": cluster,
             "logger": "zap",
+            **(more or {}),
         }
         self.process.argv = self.process.argv[:1] + [f"--{k}={v}" for k, v in options.items()]
         self.process.start()
@@ -80,9 +84,37 @@ class EtcdMember:
         """The member's raft index: the difference of two counts the entries between."""
         return int(self.call("maintenance/status", {})["raftIndex"])
 
+    def revision(self) -> int:
+        """The cluster's revision, read linearizably: the difference of two counts the writes."""
+        return int(self.call("kv/range", {"key": "AA=="})["header"]["revision"])
+
+    def metrics(self) -> dict[str, float]:
+        """Its Prometheus metrics: name with labels, as in `x_total{a="b"}`, to value."""
+        text = self.client.request("GET", "/metrics")[0]
+        pairs = (line.rpartition(" ") for line in text.splitlines() if not line.startswith("#"))
+        return {name: float(value) for name, _, value in pairs if name}
+
+    def leads(self) -> bool:
+        """Whether it answers, and says that it leads the other members."""
+        status = self._status()
+        return bool(status and status["header"]["member_id"] == status.get("leader"))
+
+    def knows_a_leader(self) -> bool:
+        """Whether it answers, and says that one of the members leads."""
+        return bool(self._status().get("leader"))
+
+    def _status(self) -> dict[str, Any]:
+        try:
+            return self.call("maintenance/status", {}, timeout=1.0)
+        except OSError:
+            return {}
+
 
 class EtcdCluster:
     """Members started together; a context manager."""
+
+    flags: ClassVar[Mapping[str, str]] = {}
+    """Of every member, beside its addresses."""
 
     def __init__(self, folder: Path, members: int = 1) -> None:
         self.members = [EtcdMember(f"e{n}", folder / f"e{n}") for n in range(1, members + 1)]
@@ -90,14 +122,31 @@ class EtcdCluster:
     @property
     def addresses(self) -> list[str]:
         """The client addresses of all members."""
-        return [member.address for member in self.members]
+        return [member.told_address for member in self.members]
+
+    def leader(self) -> EtcdMember | None:
+        """The member that leads the others, if one says that it does."""
+        return next((m for m in self.members if m.process.running and m.leads()), None)
+
+    def hand_over(self, to: EtcdMember, timeout: float = 20.0) -> None:
+        """Have another member lead, and wait until it does."""
+
+        def leads() -> bool:
+            present = self.leader()
+            if present is not None and present is not to:
+                target = to.call("maintenance/status", {})["header"]["member_id"]
+                with suppress(OSError):  # asked again, should it have been refused
+                    present.call("maintenance/transfer-leadership", {"targetID": target})
+            return to.leads()
+
+        wait_until(leads, timeout, f"{to.name} leads etcd", interval=0.1)
 
     def start(self) -> None:
         """Starts all members; returns when each answers."""
-        cluster = ",".join(f"{member.name}={member.peer}" for member in self.members)
+        cluster = ",".join(f"{member.name}={member.told_peer}" for member in self.members)
         try:
             for member in self.members:
-                member.start(cluster)
+                member.start(cluster, self.flags)
             for member in self.members:
                 member.wait_ready()
         except BaseException:

@@ -350,7 +350,7 @@ def test_the_guardian_passes_on_what_it_is_told(monkeypatch: pytest.MonkeyPatch)
     try:
         asked = '"watchdog": {"path": "/dev/watchdog", "timeout": 2, "lock": "/l"}'
         os.write(writing, b'{"setup": "s", %s, "prepare": 0, "holds": [], "ends": {}}\n'
-                 b'{"prepare": 1e9, "holds": [["r", "n/r", 1e9, [1]]], "ends": {"r": 1e9}}\n'
+                 b'{"prepare": 1e9, "holds": [["r", "n/r", 1e9, [1], false]], "ends": {"r": 1e9}}\n'
                  b'{"bye": true}\n' % asked.encode())  # fmt: skip
         assert Guardian(-1, reading).run() == 0
     finally:

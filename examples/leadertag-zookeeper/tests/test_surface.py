@@ -9,6 +9,7 @@ import leadertag_zookeeper
 
 PUBLIC = {
     "leadertag", "leadertag.config.table", "leadertag.config.values", "leadertag.errors",
+    "leadertag.kit.queries", "leadertag.kit.registration",
     "leadertag.model", "leadertag.plan", "leadertag.providers", "leadertag.testing.contracts",
 }  # fmt: skip
 

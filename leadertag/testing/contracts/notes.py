@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
 
 from leadertag.errors import Changed, Conflict
 from leadertag.model import LockView, Phase
-from leadertag.plan import CHANGES, NO_PLAN, PLAN, Note, Plan, Switchover, write_plan
+from leadertag.plan import CHANGES, NO_PLAN, NOTES, PLAN, Note, Plan, Switchover, write_plan
+from leadertag.ranks import Ranks, announce, read_ranks
 from leadertag.testing.contracts.base import Contract, session_of
 from leadertag.testing.contracts.harness import (
     Harness,
@@ -25,14 +27,13 @@ from leadertag.testing.contracts.holding import give, take
 PAUSE = Plan(paused=True, by="ops", since="2026-01-31T10:00:00Z", reason="größer: \"x\" and 'y'")
 HANDOVER = Plan(switchover=Switchover("1f", 7, to="b/redis", by="ops", candidate="b/redis"))
 GARBAGE = b"somebody else's \xff value"
-_NAMES = (CHANGES, PLAN)
 _LARGE = 2 << 20  # bytes; more than Consul and etcd take
 
 
 class _Keeping(Contract):
     """What is written is read, compared, replaced and removed."""
 
-    @pytest.mark.parametrize("name", _NAMES)
+    @pytest.mark.parametrize("name", sorted(NOTES))
     def test_a_note_is_kept_as_it_is(self, a: Member, b: Member, key: str, name: str) -> None:
         assert a.lock.read_note(key, name) == Note()
         for value in (b"\x00 any \xff bytes", b"{}", b"x" * 50_000):
@@ -49,7 +50,7 @@ class _Keeping(Contract):
         a.lock.write_note(key, PLAN, Note(b"", plan.index))
         assert a.lock.read_note(key, CHANGES) == history
 
-    @pytest.mark.parametrize("name", _NAMES)
+    @pytest.mark.parametrize("name", sorted(NOTES))
     def test_only_the_note_that_was_read_is_replaced(
         self, a: Member, b: Member, key: str, name: str
     ) -> None:
@@ -59,7 +60,7 @@ class _Keeping(Contract):
             _refused(a, key, name, late)
         assert a.lock.read_note(key, name) == second
 
-    @pytest.mark.parametrize("name", _NAMES)
+    @pytest.mark.parametrize("name", sorted(NOTES))
     def test_an_empty_value_removes(self, a: Member, b: Member, key: str, name: str) -> None:
         first = a.lock.write_note(key, name, Note(b"first"))
         second = a.lock.write_note(key, name, Note(b"second", first.index))
@@ -69,7 +70,7 @@ class _Keeping(Contract):
         assert b.lock.write_note(key, name, Note(b"", second.index)) == Note()
         assert a.lock.read_note(key, name) == Note()
 
-    @pytest.mark.parametrize("name", _NAMES)
+    @pytest.mark.parametrize("name", sorted(NOTES))
     def test_what_is_not_there_is_removed_in_silence_but_never_replaced(
         self, a: Member, key: str, name: str
     ) -> None:
@@ -105,6 +106,20 @@ class _Keeping(Contract):
         assert len(winners) == 1, got
         assert sum(isinstance(error, Changed) for error in got) == len(threads) - 1, got
         assert members[1].lock.read_note(key, PLAN) == winners[0]
+
+    def test_ranks_of_many_at_once_are_all_kept(self, harness: Harness, key: str) -> None:
+        members = [harness.join(name) for name in ("a", "b", "c")]
+        barrier = threading.Barrier(len(members))
+
+        def tell(rank: int, member: Member) -> None:
+            barrier.wait()
+            announce(member.lock, key, 7, member.name, rank)
+
+        with ThreadPoolExecutor(len(members)) as pool:
+            list(pool.map(tell, (1, 2, 3), members))
+        assert read_ranks(members[0].lock, key) == Ranks(7, (("a", 1), ("b", 2), ("c", 3)))
+        assert announce(members[1].lock, key, 6, "b", 9).term == 7  # of the past: not written
+        assert announce(members[1].lock, key, 8, "b", 9) == Ranks(8, (("b", 9),))
 
     def test_a_value_that_is_too_large_is_a_conflict(self, a: Member, key: str) -> None:
         """Or it is kept, where the backend takes it: never cut, never a raw refusal."""

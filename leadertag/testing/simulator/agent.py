@@ -1,156 +1,233 @@
-"""One node's agent: the registration that is the truth, synchronized to the catalog.
+"""One node's agent: the registration that is the truth, and the checks that it runs.
 
-What the agent was told is in the catalog a little later, much later when it cannot get
-through, and again at each full synchronization. It believes to know what the catalog has:
-another's write there (a gate shut out) stands until the next full one.
+A gate is two checks: an alias that follows the heartbeat's TTL in milliseconds, and a latch that
+keeps what it was told last. See ``sync`` for how the catalog gets to know.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
-from leadertag.errors import BackendUnavailable, NotRegistered
+from leadertag.errors import BackendUnavailable, LeaderTagError, NotRegistered
 from leadertag.model import Gate, Instance, TagChange
 from leadertag.testing.history import History
-from leadertag.testing.simulator.catalog import Catalog, Entry, make_instance
+from leadertag.testing.simulator.catalog import Catalog, make_instance
 from leadertag.testing.simulator.engine import Clock, Engine
+from leadertag.testing.simulator.network import Settle
+from leadertag.testing.simulator.sync import HEALTH, SERVICE, Item, Sync
+
+ALIAS, LATCH = "alias", "latch"
+TTL = 0.4
+"""The heartbeat's TTL, in lives of a gate: an agent that restarts counts it anew, once."""
 
 
 class Agent:
-    """The agent of one host. ``connected`` tells whether it gets through to the servers."""
+    """The agent of one host. ``sends`` and ``hears`` tell what gets through to the servers."""
 
     def __init__(
         self, engine: Engine, clock: Clock, history: History, catalog: Catalog, host: str, *,
         tags: tuple[str, ...], gate_life: float, sync_every: float,
-        connected: Callable[[], bool],
+        sends: Callable[[], bool], hears: Callable[[], bool],
     ) -> None:  # fmt: skip
         self.host = host
         self.up = True
         self.registered = True
         self.tags = tags
         self.healthy = True
-        self.gates: dict[int, bool] = {}
-        """By term: whether the latch is on."""
+        self.aliases: dict[int, bool] = {}
+        """By term: whether that gate's alias passes, as last looked."""
+        self.latches: dict[int, bool] = {}
+        """By term: whether that gate's latch was told to pass."""
         self.changed: Callable[[], None] = lambda: None
         """Wakes the watches of the local process."""
         self._engine = engine
-        self._clock = clock
         self._history = history
         self._catalog = catalog
-        self._ttl = gate_life * 0.7
-        self._fed = -1e9
+        self._ttl = clock.real(gate_life * TTL)
         self._alive = False
-        self._sync_every = sync_every
-        self._connected = connected
-        self._belief: tuple[bool, tuple[str, ...], bool, dict[int, bool]] | None = None
-        self._due = False
-        self.touch()
-        self._engine.after(engine.between(0, sync_every), self._sync_fully)
+        """Whether the heartbeat's check passes."""
+        self._fed = -1e9
+        self._stored = -1e9
+        """Until when its state is good after a restart: a stored feed keeps its own time."""
+        self._runs = False
+        """Whether the TTL's timer does."""
+        self.sync = Sync(
+            engine, catalog, host, every=sync_every, local=self._local, sends=sends, hears=hears
+        )
+        self.sync.changed(SERVICE, HEALTH)
 
     # -- what the process asks of it -------------------------------------------------------
 
-    def _ready(self) -> None:
+    def do(self, work: Callable[[], Any], settle: Settle) -> bool:
+        """Carry out a request when its turn comes; returns whether that was at once."""
+        down = BackendUnavailable("the agent is down")
+
+        def carry_out() -> None:
+            try:
+                value = work()
+            except LeaderTagError as error:
+                settle(None, error)
+            else:
+                settle(value, None)
+
         if not self.up:
-            raise BackendUnavailable("the agent is down")
+            settle(None, down)
+            return True
+        at_once = not self.sync.busy
+        self.sync.when_free(carry_out, lambda: settle(None, down))
+        return at_once
 
     def _known(self) -> None:
-        self._ready()
         if not self.registered:
             raise NotRegistered(f"no instance {self.host}")
 
     def tag(self, change: TagChange, gate: Gate | None) -> None:
-        """Rewrite the registration."""
+        """Rewrite the registration, with a closed gate."""
         self._known()
         after = change.apply(self.tags)
         self._history.registered(self.host, self.tags, after)
-        self.tags = after
-        if gate is not None and not self.gates.get(gate.term, False):
-            self.gates[gate.term] = True
-        self._engine.note(self.host, f"agent has tags {','.join(after)}, gates {self.gates}")
-        self.touch()
+        items: list[Item] = []
+        if after != self.tags:
+            self.tags = after
+            items.append(SERVICE)
+        if gate is not None and (gate.term not in self.aliases or self._open(gate.term)):
+            self.aliases.setdefault(gate.term, False)
+            self.latches[gate.term] = False
+            items += [SERVICE, (gate.term, ALIAS), (gate.term, LATCH)]
+            self._look_soon()
+        self._engine.note(self.host, f"agent has tags {','.join(after)}, {self._gates}")
+        self._touch(*items)
+
+    def _open(self, term: int) -> bool:
+        return self.latches.get(term, True)
 
     def open_gate(self, term: int) -> None:
-        """Take the latch off."""
+        """Feed the heartbeat once, and have the latch pass."""
         self._known()
-        if term not in self.gates:
+        if term not in self.aliases:
             raise NotRegistered(f"no gate of term {term}")
-        self._set(term, latched=False)
+        self.feed()
+        if not self._open(term):
+            self._engine.note(self.host, f"gate {term} opens")
+            self._unlatch(term)
+            self._touch((term, LATCH))
+
+    def _unlatch(self, term: int) -> None:
+        self.latches[term] = True
 
     def close_gate(self, term: int) -> None:
-        """Put the latch on, whether or not there is a gate."""
+        """Have the latch fail, whether or not there is a gate."""
         self._known()
-        self._set(term, latched=True)
-
-    def _set(self, term: int, *, latched: bool) -> None:
-        if self.gates.get(term) is not latched:
-            self._engine.note(self.host, f"gate {term} {'closes' if latched else 'opens'}")
-            self.gates[term] = latched
-            self.touch()
+        if self.latches.get(term) is not False:
+            self._engine.note(self.host, f"gate {term} closes")
+            self.latches[term] = False
+            self._touch((term, LATCH))
 
     def remove_gates(self, keep: int | None) -> None:
         """Remove all gates but one."""
         self._known()
-        gone = [term for term in self.gates if term != keep]
+        gone = sorted({*self.aliases, *self.latches} - {keep})
         for term in gone:
-            del self.gates[term]
+            self.aliases.pop(term, None)
+            self.latches.pop(term, None)
+            self._touch((term, ALIAS), (term, LATCH))
         if gone:
             self._engine.note(self.host, f"gates removed: {gone}")
-            self.touch()
 
     def feed(self) -> None:
-        """Feed the check that the gates follow."""
-        self._ready()
+        """Feed the check that the aliases follow."""
         self._fed = self._engine.now
+        self._stored = self._fed + self._ttl
+        self._count_down()
         if not self._alive:
-            self._alive = True
-            self._expire_later()
-            self.touch()
+            self._beat(True)
 
-    def _expire_later(self) -> None:
-        left = self._fed + self._clock.real(self._ttl) - self._engine.now
+    # -- its own checks ------------------------------------------------------------------------
+
+    def _count_down(self) -> None:
+        """Start the TTL's timer, unless it runs: it looks itself how long it has to."""
+        if self._runs:
+            return
+        self._runs = True
 
         def look() -> None:
-            if not self._alive:
-                return
-            if self._engine.now - self._fed >= self._clock.real(self._ttl) - 1e-6:
-                self._alive = False
-                self.touch()
+            left = self._fed + self._ttl - self._engine.now
+            if left > 1e-6 and self.up:
+                self._engine.after(left, look)
             else:
-                self._expire_later()
+                self.sync.when_free(expire, stopped)
 
-        self._engine.after(max(left, 0.001), look)
+        def stopped() -> None:
+            self._runs = False
+
+        def expire() -> None:
+            stopped()
+            if self._alive and self.up:
+                self._beat(False)
+
+        self._engine.after(self._fed + self._ttl - self._engine.now, look)
+
+    def _beat(self, alive: bool) -> None:
+        self._alive = alive
+        self._look_soon()
+
+    def _look_soon(self) -> None:
+        delay = self._engine.between(0.0005, 0.013)
+        self._engine.after(delay, lambda: self.sync.when_free(self._look))
+
+    def _look(self) -> None:
+        """The aliases see what their target has come to."""
+        if not self.up:
+            return
+        for term in [term for term, passes in self.aliases.items() if passes is not self._alive]:
+            self.aliases[term] = self._alive
+            self._touch((term, ALIAS))
 
     # -- what befalls it ---------------------------------------------------------------------
 
     def set_health(self, healthy: bool) -> None:
         """The service's check has a new result."""
+        self.sync.when_free(lambda: self._health_is(healthy))
+
+    def _health_is(self, healthy: bool) -> None:
         if self.healthy is not healthy:
             self.healthy = healthy
-            self.touch()
+            self._touch(HEALTH)
 
     def register(self, registered: bool) -> None:
         """The operator registers the service or takes it away, with all its checks."""
         self.registered = registered
-        self.gates = {}
-        self.touch()
+        gone: list[Item] = [(term, kind) for term in self.latches for kind in (ALIAS, LATCH)]
+        self.aliases, self.latches = {}, {}
+        self._touch(SERVICE, HEALTH, *gone)
 
     def reload(self, tags: tuple[str, ...]) -> None:
         """The registration is read from its file again."""
         if self.registered:
             self.tags = tags
-            self.touch()
+            self._touch(SERVICE)
 
     def stop(self) -> None:
         """The agent ends; the catalog keeps what it was told."""
         self.up = False
+        self.sync.stop()
 
     def start(self) -> None:
-        """It starts again with what it had stored; a check that was fed gets a new term."""
+        """It starts again with what it had stored.
+
+        A heartbeat that has not run out meanwhile gets its whole TTL again; a latch is as it was
+        told last; an alias fails until it has looked.
+        """
         self.up = True
-        self._belief = None
+        self.sync.start()
+        self._alive = self._engine.now < self._stored
+        self._fed = self._engine.now
         if self._alive:
-            self._fed = self._engine.now
-        self.touch()
+            self._count_down()
+        self.aliases = dict.fromkeys(self.aliases, False)
+        self._look_soon()
+        self.changed()
 
     # -- towards others ------------------------------------------------------------------------
 
@@ -160,59 +237,24 @@ class Agent:
             return None
         return make_instance(
             self._catalog.service, self._catalog.election, self.host, self.tags,
-            healthy=self.healthy, reachable=reachable, gates=self._states(),
+            healthy=self.healthy, reachable=reachable, checks=self._gates,
         )  # fmt: skip
 
-    def _states(self) -> dict[int, bool]:
-        return {term: self._alive and not latched for term, latched in self.gates.items()}
+    @property
+    def _gates(self) -> dict[tuple[int, str], bool]:
+        aliases = {(term, ALIAS): passes for term, passes in self.aliases.items()}
+        return aliases | {(term, LATCH): passes for term, passes in self.latches.items()}
 
-    def touch(self) -> None:
+    def _local(self) -> Mapping[Item, Any]:
+        if not self.registered:
+            return {}
+        local: dict[Item, Any] = {SERVICE: self.tags, HEALTH: self.healthy}
+        for key, passes in self._gates.items():
+            local[key] = passes
+        return local
+
+    def _touch(self, *items: Item) -> None:
         """Something changed here: the catalog gets to know."""
-        self.changed()
-        if not self._due:
-            self._due = True
-            self._engine.after(self._engine.between(0.002, 0.035), self._push)
-
-    def _push(self) -> None:
-        self._due = False
-        if not self.up:
-            return
-        if not self._connected():
-            self._due = True
-            self._engine.after(self._engine.between(0.1, 2.0), self._push)
-            return
-        state = (self.registered, self.tags, self.healthy, self._states())
-        if state != self._belief:
-            self._write(state)
-
-    def _write(self, state: tuple[bool, tuple[str, ...], bool, dict[int, bool]]) -> None:
-        """Write what differs from what the agent believes to stand there."""
-        registered, tags, healthy, gates = state
-        belief, entries = self._belief, self._catalog.entries
-        self._belief = state
-        if not registered:
-            if entries.pop(self.host, None):
-                self._catalog.changed()
-            return
-        entry = entries.get(self.host)
-        if entry is None:
-            entry = entries[self.host] = Entry(self.host)
-            belief = None
-        known = belief[3] if belief else {}
-        news = {term: state for term, state in gates.items() if known.get(term) != state}
-        entry.tags, entry.healthy = tags, healthy
-        entry.gates = {t: news.get(t, entry.gates.get(t, gates[t])) for t in gates}
-        self._engine.note(
-            "catalog", f"{self.host}: {','.join(tags)} healthy={healthy} gates={entry.gates}"
-        )
-        self._catalog.changed()
-
-    def _sync_fully(self) -> None:
-        if self.up and self._connected():
-            state = (self.registered, self.tags, self.healthy, self._states())
-            entry = self._catalog.entries.get(self.host)
-            there = entry and (True, entry.tags, entry.healthy, entry.gates)
-            if there != state:
-                self._belief = None
-                self._write(state)
-        self._engine.after(self._sync_every, self._sync_fully)
+        if items:
+            self.changed()
+            self.sync.changed(*items)

@@ -25,12 +25,20 @@ class Entry:
     """The service's own check."""
     reachable: bool = True
     """The node's check (serfHealth)."""
-    gates: dict[int, bool] = field(default_factory=dict)
-    """By term: whether that gate's check passes."""
+    checks: dict[tuple[int, str], bool] = field(default_factory=dict)
+    """By term and kind: whether that check of a gate passes."""
     beat: float = -1e9
     """Fenced registries alone: when the process last fed its gates."""
     managed: bool = True
     """Whether leadertag speaks for it (or the predecessor)."""
+
+    @property
+    def gates(self) -> dict[int, bool]:
+        """By term: whether that gate is open, as far as its own checks say."""
+        gates: dict[int, bool] = {}
+        for (term, _), passes in self.checks.items():
+            gates[term] = passes and gates.get(term, True)
+        return gates
 
 
 class Catalog:
@@ -68,17 +76,18 @@ class Catalog:
 
     def passing(self, entry: Entry) -> bool:
         """Whether clients get it."""
-        return entry.healthy and entry.reachable and all(self._open(entry, t) for t in entry.gates)
+        return entry.healthy and entry.reachable and all(self._checks(entry).values())
 
-    def _open(self, entry: Entry, term: int) -> bool:
-        fed = not self._fenced or self._engine.now - entry.beat < self._gate_life
-        return entry.gates[term] and fed
+    def _checks(self, entry: Entry) -> dict[tuple[int, str], bool]:
+        if not self._fenced or self._engine.now - entry.beat < self._gate_life:
+            return entry.checks
+        return dict.fromkeys(entry.checks, False)
 
     def instance(self, entry: Entry) -> Instance:
         """Return it as a provider would."""
         return make_instance(
             self.service, self.election, entry.host, entry.tags, healthy=entry.healthy,
-            reachable=entry.reachable, gates={t: self._open(entry, t) for t in entry.gates},
+            reachable=entry.reachable, checks=self._checks(entry),
         )  # fmt: skip
 
     def members(self) -> tuple[Instance, ...]:
@@ -91,9 +100,9 @@ class Catalog:
         """Set another one's gates critical, under the lease."""
         self._store.prove(lease)
         entry = self.entries.get(other)
-        if entry is None or not any(entry.gates.values()):
+        if entry is None or not any(entry.checks.values()):
             return
-        entry.gates = dict.fromkeys(entry.gates, False)
+        entry.checks = dict.fromkeys(entry.checks, False)
         self._engine.note("backend", f"{other} is shut out by term {lease.term}")
         self.changed()
 
@@ -110,16 +119,16 @@ class Catalog:
         self._history.registered(host, entry.tags, change.apply(entry.tags))
         entry.tags = change.apply(entry.tags)
         if gate is not None:
-            entry.gates.setdefault(gate.term, False)
+            entry.checks.setdefault((gate.term, ""), False)
         self._engine.note("backend", f"{host} has tags {','.join(entry.tags)}")
         self.changed()
 
     def set_gate(self, host: str, term: int, *, opened: bool) -> None:
         """Open or close a gate that is registered."""
         entry = self._entry(host)
-        if term not in entry.gates:
+        if (term, "") not in entry.checks:
             raise NotRegistered(f"{host} has no gate of term {term}")
-        entry.gates[term] = opened
+        entry.checks[term, ""] = opened
         self._engine.note("backend", f"gate {term} of {host} {'opens' if opened else 'closes'}")
         self.changed()
 
@@ -127,7 +136,7 @@ class Catalog:
         """Remove all gates but one."""
         entry = self._entry(host)
         if set(entry.gates) - {keep}:
-            entry.gates = {t: v for t, v in entry.gates.items() if t == keep}
+            entry.checks = {key: v for key, v in entry.checks.items() if key[0] == keep}
             self.changed()
 
     def beat(self, host: str) -> None:
@@ -143,7 +152,7 @@ class Catalog:
         for other in self.entries.values():
             if other.host != host:
                 other.tags = tuple(t for t in other.tags if t not in change.add)
-                other.gates = {}
+                other.checks = {}
         self.tag(host, change, gate)
         return lease
 
@@ -155,14 +164,16 @@ class Catalog:
 
 def make_instance(
     service: str, election: str, host: str, tags: tuple[str, ...], *, healthy: bool,
-    reachable: bool, gates: dict[int, bool],
+    reachable: bool, checks: dict[tuple[int, str], bool],
 ) -> Instance:  # fmt: skip
     """Return an instance as a provider would make it of what it read."""
-    checks = [Check("service", _health(healthy)), Check("serfHealth", _health(reachable))]
-    checks += [Check(Gate(election, term).id, _health(gates[term]), own=True) for term in gates]
+    known = [Check("service", _health(healthy)), Check("serfHealth", _health(reachable))]
+    for (term, kind), passes in checks.items():
+        name = Gate(election, term).id + (f":{kind}" if kind == "latch" else "")
+        known.append(Check(name, _health(passes), own=True))
     return Instance(
-        host, f"node-{host}", service, "127.0.0.1", 6379, tags, tuple(checks),
-        gate=max(gates, default=None),
+        host, f"node-{host}", service, "127.0.0.1", 6379, tags, tuple(known),
+        gate=max((term for term, _ in checks), default=None),
     )  # fmt: skip
 
 

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING
 from leadertag.election.states import GIVING_UP, State
 from leadertag.testing.simulator.faults import FAULTS, Fault, choose
 from leadertag.testing.simulator.operators import OPERATIONS
+from leadertag.testing.simulator.restarts import RESTARTS
 from leadertag.testing.simulator.strikes import Strike
 
 if TYPE_CHECKING:
     from leadertag.testing.simulator.host import Host
     from leadertag.testing.simulator.world import World
 
-KINDS: dict[str, tuple[Fault, int]] = {**FAULTS, **OPERATIONS}
+KINDS: dict[str, tuple[Fault, int]] = {**FAULTS, **RESTARTS, **OPERATIONS}
 _DEATHS = {what: FAULTS[what] for what in ("kill", "pause", "lose_node")}
 _DULL = (State.WATCHING, State.STARTING)
 """States in which an ambush is seldom worth while."""
@@ -33,6 +34,7 @@ class Chaos:
         """Every strike so far, in order."""
         self.goes_on = True
         self._world = world
+        self._faults = {**FAULTS, **RESTARTS} if world.scenario.verifies else FAULTS
         self._fate = random.Random(f"faults {world.scenario.seed}")  # noqa: S311 - to be repeated
 
     def begin(self) -> None:
@@ -42,7 +44,7 @@ class Chaos:
             for strike in scenario.strikes:
                 engine.after(strike.at, partial(self._carry_out, strike))
             return
-        for kinds, number in ((FAULTS, scenario.faults), (OPERATIONS, scenario.operations)):
+        for kinds, number in ((self._faults, scenario.faults), (OPERATIONS, scenario.operations)):
             for _ in range(number):
                 at = self._fate.uniform(0.2, scenario.chaos)
                 engine.after(at, partial(self._strike_somebody, kinds))
@@ -56,7 +58,7 @@ class Chaos:
             return
         number = world.hosts.index(host)
         asks = world.scenario.operations and fate.random() < 0.25
-        kinds = OPERATIONS if asks else FAULTS
+        kinds = OPERATIONS if asks else self._faults
         if state in GIVING_UP and fate.random() < 0.3:
             kinds = _DEATHS  # whoever is about to give up is the worst to lose
         world.engine.after(fate.uniform(0, 0.06), lambda: self._strike(number, kinds))

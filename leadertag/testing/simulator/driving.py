@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from leadertag.election import deadlines
 from leadertag.election import events as ev
 from leadertag.election.machine import begin, give_up, step
 from leadertag.election.states import State
@@ -30,7 +31,9 @@ class Driving:
         """Step the machine, and set going what it asks for."""
         assert m.standing is not None
         standing, effects = step(m.standing, event)
-        strike = m.strike if m.life == "rescued" else guardian.strike_at(standing, m.admitted)
+        told = deadlines.of(standing, m.admitted)
+        relieved = told.strike_at if told else None
+        strike = m.strike if m.life == "rescued" else relieved
         noted = standing.confirmed_at if standing.lease is not None else m.noted
         m = replace(m, standing=standing, strike=strike, noted=noted)
         outcomes: list[ev.Event] = []
@@ -133,13 +136,18 @@ class Driving:
         return self.feed(who, m, b, ev.SessionOpened(0.0, session))
 
     def dead(self, m: Member) -> Member:
-        """Return the member without its process: what hung on that is gone."""
-        demoting = m.hook is not None and m.hook.effect.change.event in _STRONG
+        """Return the member without its process: what hung on that is gone.
+
+        One that was giving up is relieved at once.
+        """
+        told = deadlines.of(m.standing, m.admitted) if m.standing else None
+        at_once = m.strike is not None and told is not None and told.gives_up
+        strike = 0.0 if at_once else m.strike
         return replace(
-            m, life="dead", excused=m.excused or (demoting and m.acts > 0), standing=None,
+            m, life="dead", standing=None,
             lane=(), request=None, confirmation=None, hook=None,
-            pictures=(), blind=False, cut=False, shown=None,
-            strike=None if m.life == "rescued" else m.strike,
+            pictures=(), blind=False, cut=False, shown=None, broken=False,
+            strike=None if m.life == "rescued" else strike,
         )  # fmt: skip
 
     def rescue(self, who: int, m: Member, b: Backend) -> tuple[Member, Backend]:

@@ -258,6 +258,11 @@ class Explorer:
         if len(acting) > 1:
             terms = " and ".join(f"{NAMES[n]} with term {members[n].acts}" for n in acting)
             return Broken("I1", f"{terms} act at the same time")
+        for n, m in enumerate(members):
+            s = m.standing
+            leads = m.life == "alive" and s is not None and s.state is State.LEADING
+            if leads and s.lease is not None and m.acts != s.lease.term:
+                return Broken("I5", f"{NAMES[n]} leads although its service was restarted")
         leaders = [n for n, entry in enumerate(b.entries) if entry.leads]
         if len(leaders) > 1:
             return Broken("I2", "both resolve as leader")
@@ -310,6 +315,9 @@ WORLDS: dict[str, Bounds] = {
     "hooks fail": Bounds(Budget(hook=2, stop=1)),
     "unfit": Bounds(Budget(health=1, stop=1)),
     "planned": Bounds(Budget(health=1, plan=1)),
+    "restarted": Bounds(Budget(kill=1, restart=1), verify=0.25),
+    "restarted unwatched": Bounds(Budget(pause=1, restart=1), verify=0.25),
+    "restarted in a pause": Bounds(Budget(plan=1, restart=1), verify=0.25),
 }
 """Small worlds, each with a fault or a pair of them: what is wrong takes no more to show."""
 

@@ -6,8 +6,10 @@ from collections.abc import Callable
 from random import Random
 from typing import TYPE_CHECKING
 
+from leadertag.hookspecs import HookEvent
 from leadertag.testing.simulator.scenario import BASE_TAGS
 from leadertag.testing.simulator.strikes import Strike
+from leadertag.testing.simulator.sync import HEALTH
 
 if TYPE_CHECKING:
     from leadertag.testing.simulator.host import Host
@@ -48,6 +50,19 @@ def _cut(world: World, host: Host, strike: Strike, *, sends: bool, hears: bool) 
     world.engine.note(host.name, f"link: sends={sends} hears={hears}")
     world.watch_node(host)
     world.engine.after(lasts(world, strike), lambda: heal(world, host))
+
+
+def stuck_agent(world: World, host: Host, strike: Strike) -> None:
+    """Cut off while the agent writes something: it hears of nothing until that has ended.
+
+    The lock may be lost meanwhile.
+    """
+    if host.agent is None or not host.agent.up:
+        return
+    host.agent.sync.changed(HEALTH)
+    _cut(world, host, strike, sends=False, hears=False)
+    if strike.first:
+        end_session(world, host, strike)
 
 
 def heal(world: World, host: Host) -> None:
@@ -97,6 +112,23 @@ def kill(world: World, host: Host, strike: Strike) -> None:
     """SIGKILL, and a restart."""
     host.kill_process()
     world.engine.after(lasts(world, strike, 0.01, 2.0), host.start_process)
+
+
+def strike_demoting(world: World, host: Host, strike: Strike) -> None:
+    """SIGKILL or SIGSTOP in the middle of its next demotion, which takes its time.
+
+    For whatever reason that comes, or because the lock is lost behind its back.
+    """
+    service, limit = host.service, host.clock.real(host.policy.budget(HookEvent.DEMOTE))
+
+    def in_the_middle() -> None:
+        end = pause if strike.first else kill
+        world.engine.after(limit * strike.lasting, lambda: end(world, host, strike))
+        world.engine.after(3 * limit, service.be_quick)
+
+    service.dawdles, service.demotes = True, in_the_middle
+    if strike.second:
+        last_word(world, host, strike)
 
 
 def stop(world: World, host: Host, strike: Strike) -> None:
@@ -263,9 +295,11 @@ def reload(world: World, host: Host, _: Strike) -> None:
 
 FAULTS: dict[str, tuple[Fault, int]] = {
     "partition": (partition, 4), "deaf": (deaf, 3), "mute": (mute, 2), "pause": (pause, 4),
-    "kill": (kill, 4), "stop": (stop, 3), "lose_node": (lose_node, 3),
+    "kill": (kill, 4), "strike_demoting": (strike_demoting, 3), "stop": (stop, 3),
+    "lose_node": (lose_node, 3),
     "kill_guardian": (kill_guardian, 2), "stop_guardian": (stop_guardian, 2),
-    "agent_restart": (agent_restart, 1), "backend_election": (backend_election, 2),
+    "agent_restart": (agent_restart, 3), "stuck_agent": (stuck_agent, 5),
+    "backend_election": (backend_election, 2),
     "end_session": (end_session, 2), "delete_key": (delete_key, 2), "usurp": (usurp, 3),
     "orphan": (orphan, 2), "last_word": (last_word, 3), "crash_service": (crash_service, 3),
     "flap": (flap, 3), "deregister": (deregister, 1), "reload": (reload, 2),

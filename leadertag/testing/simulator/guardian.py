@@ -1,13 +1,15 @@
 """One host's guardian: holds the process's deadline when that cannot hold it itself.
 
-It strikes as the real one does: at the time that the process told it last, it makes sure that
-the process is dead, and gives up in its place, by the same machine. Two things differ. It
-never relieves a process that lives and knows of its lease: the machine has to meet its own
-deadlines, and the history tells when it does not. And it may be killed or stopped itself:
-then, and only then, nobody is left to keep I1 when the process is gone too.
+It strikes as the real one does, by the same deadlines: at the time that the process told it
+last, or at once when it was giving up, it makes sure that the process is dead, and gives up in
+its place, by the same machine. Two things differ. It never relieves a process that lives and
+knows of its lease: the machine has to meet its own deadlines, and the history tells when it
+does not. And it may be killed or stopped itself: then nobody is left to keep I1 when the
+process is gone too.
 
-One more limit of I1 is the product's: a process that is killed in the middle of a demotion
-leaves one that has to be done all over, for which its lease has no time.
+One more limit of I1 is time itself: what is killed or stopped in the middle of a last demotion
+leaves one that has to be done all over. See :meth:`Guardian.left_alone` for when the lease has
+no time left for that; only then, and only from its end on, I1 does not count it.
 """
 
 from __future__ import annotations
@@ -16,12 +18,11 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from leadertag.election import deadlines
 from leadertag.election import events as ev
 from leadertag.election.machine import give_up
-from leadertag.election.policy import SLACK
-from leadertag.election.signals import LED
-from leadertag.election.standing import Standing
-from leadertag.election.states import GIVING_UP, State
+from leadertag.election.policy import RATE, SLACK
+from leadertag.election.states import GIVING_UP
 from leadertag.errors import BackendError
 from leadertag.hookspecs import HookEvent
 from leadertag.model import Instance
@@ -31,38 +32,16 @@ from leadertag.testing.simulator.process import Process, Routine
 if TYPE_CHECKING:
     from leadertag.testing.simulator.host import Host
 
-LAG = SLACK / 2
-"""Seconds by which the guardian lets a living daemon act first."""
-ADOPT_WITHIN = 2.0
-"""Seconds that a restarted process has to take its own lock back."""
 TURN = 0.2
 KEEP_ALIVE = 3.0
 RELEASE_PATIENCE = 60.0
+_NEVER = float("inf")
 _FRESH = 0.2
 """Seconds for which a process that goes on after SIGSTOP is not trusted at its deadline."""
 _LATE = 0.03
 """Seconds that the guardian itself needs at most from its deadline to the first hook."""
-
-
-def strike_at(s: Standing, admitted_at: float) -> float | None:
-    """Return what the scheduler's ``Member.hold`` tells the guardian: when to strike, if ever."""
-    if not s.acting or s.state is State.HOLDING:
-        return None
-    due = s.contact_ends
-    if s.lease is None and s.memory is not None:
-        due = admitted_at + ADOPT_WITHIN
-        before = s.memory.confirmed_at + s.policy.contact_limit
-        if admitted_at - 2 * SLACK < before < due:
-            due = before
-        elif s.memory.state not in LED:
-            due = admitted_at + 2 * SLACK
-    strike = due + LAG
-    demoting = s.policy.budget(HookEvent.DEMOTE) + s.policy.budget(HookEvent.FENCE)
-    if s.state in GIVING_UP:
-        strike = max(strike, s.entered + demoting + SLACK)
-    if s.state is State.STUCK:
-        strike = max(strike, s.retry_at + demoting + SLACK)
-    return strike
+_RESERVE = 0.05
+"""Seconds that it needs to be noticed, and to begin another demotion."""
 
 
 def is_led(memory: ev.Memory) -> bool:
@@ -79,10 +58,11 @@ class Guardian:
         self.alive = active
         self._host = host
         self._active = active
-        self._strike_at: float | None = None
+        self._told: deadlines.Deadlines | None = None
         self._held_up = 0.0
         """Until when (real-world time) it is stopped."""
-        self._watching = False
+        self._watching = _NEVER
+        """When it looks next, by the host's clock."""
         self._boot = 0
         self._rescue: Rescue | None = None
 
@@ -91,16 +71,16 @@ class Guardian:
         if not self._active or process is self._rescue:
             return
         self.alive = True
-        told = strike_at(process.standing, process.admitted_at)
-        if told != self._strike_at:
-            self._strike_at = told
+        told = deadlines.of(process.standing, process.admitted_at)
+        if told != self._told:
+            self._told = told
             if told is not None:
-                self._look_at(told)
+                self._look_at(told.strike_at)
 
     def forget(self) -> None:
         """The node is gone."""
         self._end_rescue()
-        self._strike_at, self._held_up = None, 0.0
+        self._told, self._held_up, self._watching = None, 0.0, _NEVER
         self._boot += 1
 
     def kill(self) -> None:
@@ -121,6 +101,30 @@ class Guardian:
             self._host.engine.note(self._host.name, f"the guardian hangs for {seconds:.2f} s")
             self._held_up = self._host.engine.now + seconds
 
+    def left_alone(self, process: Process) -> None:
+        """A process is being killed, or has been stopped.
+
+        In the middle of a demotion that may leave too little time for another one: of what is
+        killed, the rest of the lease, of what is stopped, what is left once its own hook should
+        have ended. A ``fence`` is enough, where there is one.
+        """
+        host, s, ending = self._host, process.standing, process.hooks.ending
+        if process is self._rescue or ending is None or not host.service.acting:
+            return
+        demote, fence = host.policy.budget(HookEvent.DEMOTE), host.policy.budget(HookEvent.FENCE)
+        ends = s.confirmed_at + RATE * host.policy.lease
+        if process.paused:
+            lost = s.now >= s.contact_ends and (ending is HookEvent.FENCE or not fence)
+        else:
+            lost = ends - host.clock.now() - _RESERVE < (fence or demote)
+        if lost:
+            term = host.service.acting
+            host.engine.after(host.clock.until(ends), lambda: self._too_late(term))
+
+    def _too_late(self, term: int) -> None:
+        if self._host.service.acting == term:
+            self._host.service.excuse("its last demotion was cut short")
+
     def _end_rescue(self) -> None:
         if self._rescue is not None:
             self._rescue.die()
@@ -130,19 +134,25 @@ class Guardian:
 
     def look(self) -> None:
         """See whether the deadline needs to be held for the process."""
-        host, due = self._host, self._strike_at
-        if not self._active or self.busy or not host.alive or due is None:
+        host, told = self._host, self._told
+        if not self._active or self.busy or not host.alive or told is None:
             return
-        if host.clock.now() < due:
-            self._look_at(due)
+        now = host.clock.now()
+        over = now >= told.strike_at
+        if not over and not (told.gives_up and self._process_dead):
+            self._look_at(told.strike_at)
         elif self._process_able():
-            if host.clock.now() < due + host.policy.lease:
-                self._look_at(host.clock.now() + SLACK / 4)
+            if now < told.strike_at + host.policy.lease:
+                self._look_at(now + SLACK / 4)
         elif not self.alive:
-            host.service.excuse("the process and its guardian are gone")
+            if over:
+                host.service.excuse("the process and its guardian are gone")
+            else:
+                self._look_at(told.strike_at)
         elif host.engine.now < self._held_up:
-            host.service.excuse("the process and its guardian are stopped")
-            self._look_at(host.clock.now() + SLACK)
+            if over:
+                host.service.excuse("the process and its guardian are stopped")
+            self._look_at(now + SLACK / 4)
         else:
             late = host.engine.between(0, _LATE)
             boot = self._boot
@@ -150,19 +160,21 @@ class Guardian:
             host.engine.after(late, lambda: self._strike() if boot == self._boot else None)
 
     def _look_at(self, time: float) -> None:
-        if self._watching:
+        if time >= self._watching:
             return
-        self._watching = True
-        boot = self._boot
+        self._watching, boot = time, self._boot
 
         def look() -> None:
-            self._watching = False
-            if boot == self._boot:
+            if boot == self._boot and time == self._watching:
+                self._watching = _NEVER
                 self.look()
-            elif self._strike_at is not None:
-                self._look_at(self._strike_at)
 
         self._host.engine.after(self._host.clock.until(time) + 1e-6, look)
+
+    @property
+    def _process_dead(self) -> bool:
+        process = self._host.process
+        return process is None or not process.alive
 
     def _process_able(self) -> bool:
         process, engine = self._host.process, self._host.engine
@@ -178,7 +190,7 @@ class Guardian:
         if not self.alive or not self.busy:
             return
         self._end_process()
-        self._strike_at = None
+        self._told = None
         memory = host.recall()
         if memory is None or not is_led(memory):
             self.busy = False

@@ -74,7 +74,7 @@ class Host:
         self.agent = Agent(
             self.engine, self.clock, self.history, self.catalog, self.name, tags=BASE_TAGS,
             gate_life=self.scenario.gate_life, sync_every=self.scenario.sync_every,
-            connected=lambda: self.link.sends,
+            sends=lambda: self.link.sends, hears=lambda: self.link.hears,
         )  # fmt: skip
         self.registry = AgentRegistry(self, self.agent)
         self.agent.changed = self.instance_changed
@@ -88,21 +88,35 @@ class Host:
     def local(self, work: Callable[[], Any]) -> Operation:
         """Return the operation of asking the own agent: in order, never lost, seldom late.
 
-        Even then it is done well within a lease: nothing else bounds how long after its last
-        confirmation a leader's gate opens (DESIGN, FENCED_TAGS: Consul cannot do better).
+        It is late when the agent is slow, which is over well within a lease, and when it is
+        stuck in a write to the servers. Then it is carried out all the same, for nobody.
         """
+        agent = self.agent
+        assert agent is not None
 
         def operation(settle: Settle) -> None:
             engine, patience = self.engine, self.clock.real(self.scenario.patience)
+            until, settled = engine.now + patience, False
+
+            def once(value: Any, error: LeaderTagError | None) -> None:
+                nonlocal settled
+                if not settled:
+                    settled = True
+                    settle(value, error)
+
+            def give_up() -> None:
+                once(None, BackendUnavailable("the agent does not answer in time"))
+
+            def ask() -> None:
+                if not agent.do(work, once):
+                    engine.after(max(0.0, until - engine.now), give_up)
+
             if not self.link.calm and engine.chance(self.scenario.slow_agent):
                 self._agent_busy = engine.now + self.policy.lease * engine.between(0.05, 0.4)
             takes = max(0.0, self._agent_busy - engine.now) + engine.between(0, 0.003)
             if takes > patience:
-                late = BackendUnavailable("the agent does not answer in time")
-                engine.after(patience, lambda: settle(None, late))
-                engine.after(takes, lambda: _do(work, lambda v, e: None))
-            else:
-                engine.after(takes, lambda: _do(work, settle))
+                engine.after(patience, give_up)
+            engine.after(takes, ask)
 
         return operation
 
@@ -218,7 +232,9 @@ class Host:
         self.start_process()
 
     def _service_changed(self) -> None:
-        """The check of the service finds out a little later."""
+        """The check of the service finds out a little later; a probe does at once."""
+        if self.process is not None:
+            self.process.probe.service_changed()
         self.engine.after(self.engine.between(0.01, 0.5), self._check_service)
 
     def _check_service(self) -> None:
@@ -234,12 +250,3 @@ class Host:
             entry.healthy = healthy
             self.catalog.changed()
             self.instance_changed()
-
-
-def _do(work: Callable[[], Any], settle: Settle) -> None:
-    try:
-        value = work()
-    except LeaderTagError as error:
-        settle(None, error)
-    else:
-        settle(value, None)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from leadertag.election import events as ev
+from leadertag.model import Health
 from leadertag.plan import NO_PLAN, Plan, Switchover
 from leadertag.testing.simulator.driving import Driving
 from leadertag.testing.simulator.programs import changed, written
@@ -37,8 +38,24 @@ def mishaps(driving: Driving, who: int, m: Member, b: Backend) -> Iterator[Move]
         yield "its check fails", m, changed(after, who, replace(entry, healthy=False))
     if not entry.healthy:
         yield "its check passes", m, changed(b, who, replace(entry, healthy=True))
+    yield from _restarts(driving, who, m, b)
     if who == 0:
         yield from _operator(m, b)
+
+
+def _restarts(driving: Driving, who: int, m: Member, b: Backend) -> Iterator[Move]:
+    """A probe hears of it as soon as its process can; to whoever starts later it is as it is."""
+    s = m.standing
+    if b.budget.restart and m.acts:
+        after, idle = spent(b, restart=b.budget.restart - 1), replace(m, acts=0, excused=False)
+        if m.life == "alive":
+            yield ("its service is restarted",
+                   *driving.feed(who, idle, after, ev.ProbeSeen(0.0, Health.CRITICAL)))  # fmt: skip
+        else:
+            yield "its service is restarted", replace(idle, broken=m.life == "paused"), after
+    if m.life == "alive" and s is not None and s.probe is Health.CRITICAL:
+        passing = ev.ProbeSeen(0.0, Health.PASSING)
+        yield ("its probe passes again", *driving.feed(who, m, b, passing))
 
 
 def _operator(m: Member, b: Backend) -> Iterator[Move]:

@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from leadertag.testing.simulator.process import Process
 
 _OF_OWN_TERM = (
-    HookEvent.BEFORE_PROMOTE, HookEvent.RANK, HookEvent.PROMOTE,
+    HookEvent.BEFORE_PROMOTE, HookEvent.RANK, HookEvent.PROMOTE, HookEvent.VERIFY,
 )  # fmt: skip
 
 _TAKING_OVER = frozenset({
-    State.VETTING, State.RANKING, State.GUARDING, State.PROMOTING, State.CLOSING,
+    State.VETTING, State.RANKING, State.CANVASSING, State.GUARDING, State.PROMOTING, State.CLOSING,
     State.PUBLISHING,
 })  # fmt: skip
 

@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from leadertag.election import events as ev
+from leadertag.election.deadlines import word_at
 from leadertag.election.policy import RETRACT_LIMIT
 from leadertag.election.standing import Standing
 from leadertag.election.states import GIVING_UP, State
 from leadertag.errors import BackendUnavailable
 from leadertag.hooks.outcome import Outcome
 from leadertag.hookspecs import HookEvent
-from leadertag.model import LockView
+from leadertag.model import Health, LockView
 from leadertag.testing.simulator.driving import Driving, session_of
 from leadertag.testing.simulator.mishaps import Move, mishaps, spent
 from leadertag.testing.simulator.programs import LOCAL, arrive, changed
@@ -111,8 +112,10 @@ class Moves(Driving):
         if event is HookEvent.DEMOTE:
             ended = replace(ended, acts=0, excused=False)
         if m.runs:
-            done = ev.Done(0.0, hook.effect, Outcome(True))
-            yield (f"hook {event} ends well", *self.feed(who, ended, b, done))
+            well = event is not HookEvent.VERIFY or m.acts == hook.effect.change.term
+            done = ev.Done(0.0, hook.effect, Outcome(well, "" if well else "it does not lead"))
+            how = "well" if well else "badly"
+            yield (f"hook {event} ends {how}", *self.feed(who, ended, b, done))
         if m.runs and b.budget.hook and self._hook_over(hook):
             b = replace(b, budget=replace(b.budget, hook=b.budget.hook - 1))
             killed = replace(m, hook=None, excused=m.excused or event is HookEvent.DEMOTE)
@@ -145,7 +148,12 @@ class Moves(Driving):
     def _lives(self, who: int, m: Member, b: Backend) -> Iterator[Move]:
         if m.life == "dead":
             yield ("starts", *self.start(who, m, b))
-        if m.life == "paused":
+        if m.life == "dead" and m.strike is not None and m.strike <= 0:
+            yield ("its guardian strikes at once", *self.rescue(who, m, b))
+        if m.life == "paused" and m.broken:
+            alive = replace(m, life="alive", broken=False)
+            yield ("SIGCONT", *self.feed(who, alive, b, ev.ProbeSeen(0.0, Health.CRITICAL)))
+        elif m.life == "paused":
             yield "SIGCONT", replace(m, life="alive"), b
 
     # -- what follows at once --------------------------------------------------------------
@@ -199,7 +207,7 @@ class Moves(Driving):
         entry, s = b.entries[who], m.standing
         feeds = (
             m.life == "alive" and s is not None and s.lease is not None
-            and s.state in (State.PUBLISHING, State.LEADING, State.HOLDING)
+            and s.state in (State.VERIFYING, State.PUBLISHING, State.LEADING)
         )  # fmt: skip
         fed = self.bounds.gate_life if feeds else max(0.0, round(entry.fed - by, 6))
         if not entry.gates:
@@ -216,4 +224,5 @@ def _deadlines(s: Standing) -> list[float]:
         times.append(s.wait_until)
     if s.state is State.RETRACTING:
         times += [s.entered + RETRACT_LIMIT, s.contact_ends]
-    return times
+    word = word_at(s)
+    return times if word is None else [*times, word]

@@ -132,7 +132,7 @@ def _field(value: Any, name: str, old: Any, numbers: Numbers, serials: Numbers) 
         return _UNREAD[name]
     if name in _NUMBERS and type(old) is int:
         return numbers[old]
-    if isinstance(value, Standing) and name in ("serial", "viewed", "pictured"):
+    if isinstance(value, Standing) and name in ("serial", "viewed", "pictured", "polled"):
         # Compared with the serials of effects alone: how many of those are not above it?
         return sum(serial <= old for serial in serials if serial)
     if name == "serial":

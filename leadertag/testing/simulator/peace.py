@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from leadertag.election.signals import aside
+from leadertag.election.guards import aside
 from leadertag.election.states import State
 from leadertag.hookspecs import HookEvent
 from leadertag.testing.history import Broken
@@ -28,7 +28,7 @@ class Peace:
     def __init__(self, world: World) -> None:
         self._world = world
         self._drills: tuple[Callable[[], None] | None, ...] = (
-            self._service_gone, None, self._switchover, None, self._service_gone, None,
+            self._service_gone, None, self._switchover, None, self._restarted, None,
             self._unfit_in_a_pause, None,
         )  # fmt: skip
 
@@ -114,6 +114,35 @@ class Peace:
         )
         leader.service.broken = False
         leader.service.start()
+
+    def _restarted(self) -> None:
+        """A service that is restarted together with its leadertag is made leader anew, or else
+        another one leads; so is one that is restarted in a pause, once that is over."""
+        world, leader = self._world, self._leader
+        if not world.scenario.verifies:
+            self._service_gone()
+            return
+        paused = world.scenario.seed % 16 > 8
+        if paused:
+            operators.set_paused(world, True)
+            world.engine.run(world.engine.now + 1.0)
+        else:
+            leader.kill_process()
+        world.engine.note("world", f"the service of {leader.name} is restarted")
+        leader.service.crash()
+        leader.service.start()
+        leader.start_process()
+        patience = 20 + 10 * world.scenario.policy.lease
+        self._until(
+            lambda: not world.catalog.leaders(), patience,
+            f"{leader.name} goes on leading although its service was restarted",
+        )  # fmt: skip
+        if paused:
+            operators.set_paused(world, False)
+        self._until(
+            lambda: any(self._leads(host) for host in world.hosts), patience,
+            f"nobody leads after the service of {leader.name} was restarted",
+        )  # fmt: skip
 
     def _switchover(self) -> None:
         """A healthy candidate succeeds, and nobody is without a leader for long meanwhile."""
@@ -229,4 +258,5 @@ def _acts(host: Host) -> bool:
     """Whether it acts, or would if its service had not lost its role unnoticed."""
     process = host.process
     leads = process is not None and process.standing.state is State.LEADING
-    return bool(host.service.acting) or (host.service.lapsed and leads)
+    unseen = host.service.lapsed and not host.scenario.verifies
+    return bool(host.service.acting) or (unseen and leads)

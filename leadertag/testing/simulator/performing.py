@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from leadertag.election import events as ev
 from leadertag.errors import BackendError, LeaseLost, NotRegistered
-from leadertag.model import Lease, LockView, Record
+from leadertag.model import Health, Instance, Lease, LockView, Record
+from leadertag.ranks import NO_RANKS, Ranks
 
 if TYPE_CHECKING:
     from leadertag.testing.simulator.process import Process, Routine
@@ -66,6 +67,34 @@ def _discard(p: Process, e: ev.Discard) -> Routine:
 
 def _read_members(p: Process, _: ev.Effect) -> Routine:
     return (yield p.host.server(p.host.read_members))
+
+
+def _announce(p: Process, e: ev.Announce) -> Routine:
+    """Several write at once: whoever was slower reads and writes again."""
+    store, note = p.host.store, None
+    while note is None or note.term < e.term or note.of(e.member) is None:
+        seen: Ranks = yield p.host.server(lambda: store.ranks)
+        if seen.term > e.term:
+            return seen
+        note = yield p.host.server(
+            partial(store.write_ranks, seen, seen.with_rank(e.term, e.member, e.rank))
+        )
+    return note
+
+
+def _canvass(p: Process, e: ev.Canvass) -> Routine:
+    deadline = p.host.clock.now() + e.window
+    members: tuple[Instance, ...] = yield p.host.server(p.host.read_members)
+    passing = {m.member for m in members if m.service_health is Health.PASSING}
+    awaited = passing - {e.member, *e.unheeded}
+    while True:
+        ranks: Ranks = yield p.host.server(lambda: p.host.store.ranks)
+        if ranks.term == e.tabled and ranks.of(e.member) is not None:
+            return ev.Poll(ranks, members)
+        ranks = ranks if ranks.term == e.term else NO_RANKS
+        if ranks.heard(awaited) or p.host.clock.now() >= deadline:
+            return ev.Poll(ranks, members)
+        yield p.host.process_nap(0.01)
 
 
 def _shut_out(p: Process, e: ev.ShutOut) -> Routine:
@@ -168,6 +197,8 @@ _METHODS: dict[type[ev.Effect], Callable[[Any, Any], Routine]] = {
     ev.Release: _release,
     ev.Discard: _discard,
     ev.ReadMembers: _read_members,
+    ev.Announce: _announce,
+    ev.Canvass: _canvass,
     ev.ShutOut: _shut_out,
     ev.EnterGuard: _enter_guard,
     ev.LeaveGuard: _leave_guard,

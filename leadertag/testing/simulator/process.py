@@ -12,6 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from leadertag.election import events as ev
+from leadertag.election.deadlines import word_at
 from leadertag.election.machine import begin, next_deadline, step
 from leadertag.election.standing import Standing
 from leadertag.election.states import State
@@ -21,6 +22,7 @@ from leadertag.model import Instance, Lease, LockView
 from leadertag.testing.simulator import performing
 from leadertag.testing.simulator.feeds import Feed
 from leadertag.testing.simulator.network import Settle
+from leadertag.testing.simulator.probe import Probe
 from leadertag.testing.simulator.service import Hooks
 
 if TYPE_CHECKING:
@@ -55,6 +57,7 @@ class Process:
         self.hooks = Hooks(
             host.engine, host.clock, host.history, host.service, self.wake, self._hook_done
         )
+        self.probe = Probe(self)
         self.lock_feed = Feed(self, lambda: host.store.view, self._lock_seen)
         self.instance_feed = Feed(
             self, host.instance, self._instance_seen, remote=host.agent is None
@@ -84,6 +87,7 @@ class Process:
     def pause(self) -> None:
         """SIGSTOP."""
         self.paused = True
+        self.host.guardian.left_alone(self)
 
     def go_on(self) -> None:
         """SIGCONT: what has become due meanwhile happens in any order."""
@@ -97,6 +101,8 @@ class Process:
 
     def die(self) -> None:
         """SIGKILL, or the end of a stop."""
+        if not self.paused:
+            self.host.guardian.left_alone(self)
         self.alive = False
         self.hooks.die()
 
@@ -159,7 +165,8 @@ class Process:
         self._admitted, self.admitted_at = True, self.host.clock.now()
 
     def _remind(self) -> None:
-        due = next_deadline(self.standing)
+        times = [next_deadline(self.standing), word_at(self.standing)]
+        due = min((time for time in times if time is not None), default=None)
         if due is None or due == self._reminded:
             return
         self._reminded = due
@@ -231,6 +238,7 @@ class Process:
                 self.take(ev.LockSeen(now, self._view))
             if self._members is not None:
                 self.take(ev.MembersSeen(now, self._members))
+            self.probe.start()
         self.take(ev.InstanceSeen(now, instance))
 
     def _members_seen(self, members: tuple[Instance, ...]) -> None:
@@ -286,9 +294,10 @@ class Process:
         s = self.standing
         if not (s.lease is not None or self.host.always_fed):
             return False
-        leads = s.state in (State.PUBLISHING, State.LEADING)
+        leads = s.state in (State.VERIFYING, State.PUBLISHING, State.LEADING)
         stale = s.instance is None or s.instance.gate is not None
-        return leads or s.state is State.HOLDING or not stale
+        proven = s.state is State.HOLDING and self.host.clock.now() < s.contact_ends
+        return leads or proven or not stale
 
     def _open(self) -> Routine:
         host = self.host

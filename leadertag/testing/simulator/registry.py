@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from leadertag.errors import BackendUnavailable
 from leadertag.model import Gate, TagChange
+from leadertag.testing.simulator.agent import ALIAS, LATCH
 
 if TYPE_CHECKING:
     from leadertag.testing.simulator.agent import Agent
@@ -54,15 +55,15 @@ class AgentRegistry:
         entry = self._host.catalog.entries.get(self._host.name)
         if entry is None or change.apply(entry.tags) != entry.tags:
             return False
-        return gate is None or gate.term in entry.gates
+        return gate is None or {(gate.term, ALIAS), (gate.term, LATCH)} <= set(entry.checks)
 
     def open_gate(self, gate: Gate) -> Routine:
-        """Take the latch off."""
+        """Have its latch pass."""
         self._host.opens(gate)
         yield self._host.local(lambda: self._agent.open_gate(gate.term))
 
     def close_gate(self, gate: Gate) -> Routine:
-        """Put the latch on."""
+        """Have its latch fail."""
         yield self._host.local(lambda: self._agent.close_gate(gate.term))
 
     def remove_gates(self, keep: Gate | None) -> Routine:

@@ -64,6 +64,21 @@ class Scenario:
     """The source of all other chance, with the seed: of delays, losses and troubles."""
 
     @property
+    def verifies(self) -> bool:
+        """Whether a ``verify`` hook and a probe find out about a service that was restarted."""
+        return self.policy.budget(HookEvent.VERIFY) > 0
+
+    @property
+    def hollow(self) -> float:
+        """Seconds for which somebody may resolve as leader whose service does not lead.
+
+        The longest that nothing gets through, twice, and what it takes to see, ask and retract.
+        """
+        between = sum(self.one_shot) if self.one_shot else 0.0
+        cut = 2.5 * self.policy.lease + self.node_loss
+        return 2 * cut + self.gate_life + self.policy.budget(HookEvent.VERIFY) + 2 * between + 5.0
+
+    @property
     def election(self) -> ElectionSettings:
         """The election's settings."""
         return self.policy.election
@@ -79,6 +94,9 @@ def draw(seed: int, *, members: int = 0, guardian: bool = True) -> Scenario:
     compat = not fenced and rng.random() < 0.12
     gate_life = rng.choice((0.5, 1.0, 2.0))
     budgets = _budgets(rng, lease)
+    verify = random.Random(f"verify {seed}").choice((0.0, 0.0, 0.3, 1.0))  # noqa: S311
+    if verify:
+        budgets[HookEvent.VERIFY] = verify
     policy = Policy(
         election=_election(rng, lease, compat), gated=not check, fenced=fenced,
         gate_life=gate_life, budgets=budgets,

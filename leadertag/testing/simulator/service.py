@@ -31,11 +31,17 @@ class Service:
         self.acting = 0
         """The term with which it acts as leader; 0 when it does not."""
         self.followed = 0
+        self.run = 1
+        """Which run of it this is: a restart is told by that."""
         self.broken = False
         """It is down for good."""
         self.lapsed = False
         """It lost its role by a crash, which leadertag need not have noticed."""
         self.calm = False
+        self.dawdles = False
+        """A demotion takes nearly all of its limit."""
+        self.demotes: Callable[[], None] | None = None
+        """Called, once, when its next demotion has begun."""
         self.changed: Callable[[], None] = lambda: None
         """Called when the service came up or went down."""
         self._engine = engine
@@ -75,30 +81,44 @@ class Service:
         if not (self.up or self.broken):
             self._engine.note(self.host, "its service is up")
             self.up, self.followed = True, 0
+            self.run += 1
             self.changed()
 
     # -- hooks --------------------------------------------------------------------------
 
+    def be_quick(self) -> None:
+        """Its demotions take what they usually take."""
+        self.dawdles, self.demotes = False, None
+
     def plan(self, change: RoleChange) -> tuple[float | None, Outcome]:
         """Return how long a hook takes (``None``: it hangs) and what comes of it."""
         engine, event = self._engine, change.event
-        usual = change.timeout * engine.between(0.01, 0.4)
+        # By its configured limit, however little it is granted.
+        limit = self._scenario.hooks.get(event, change.timeout)
+        usual = limit * engine.between(0.01, 0.4)
+        if self.dawdles and not self.calm and event is HookEvent.DEMOTE:
+            usual = limit * engine.between(0.7, 0.97)
         if not self.up:
             gone = event in (HookEvent.DEMOTE, HookEvent.FENCE)
             return usual / 4, Outcome(gone, "" if gone else "the service is down")
+        if event is HookEvent.VERIFY and self.acting != change.term:
+            return usual, Outcome(False, "the service does not lead")
         if not self.calm and engine.chance(self._scenario.hook_trouble):
             trouble = engine.rng.choice(("fails", "fails slowly", "hangs", "is slow"))
             if trouble == "hangs":
                 return None, Outcome(False, "hangs")
-            slow = usual if trouble == "fails" else change.timeout * engine.between(0.5, 0.97)
+            slow = usual if trouble == "fails" else limit * engine.between(0.5, 0.97)
             return slow, Outcome(trouble == "is slow", f"{event} {trouble}", rank=1)
-        rank = 0 if not self.calm and engine.chance(0.05) else 1
+        rank = 0 if not self.calm and engine.chance(0.05) else engine.rng.randint(1, 3)
         return usual, Outcome(True, rank=rank if event is HookEvent.RANK else None)
 
     def hook_begins(self, change: RoleChange) -> None:
         """A hook starts to do its work."""
         if change.event is HookEvent.PROMOTE and self.up:
             self.begin(change.term)
+        if change.event is HookEvent.DEMOTE and self.demotes is not None and not self.calm:
+            called, self.demotes = self.demotes, None
+            called()
 
     def hook_ends(self, change: RoleChange, *, ok: bool) -> None:
         """It has done its work, or not."""
@@ -155,6 +175,12 @@ class Hooks:
         """Whether any runs or waits."""
         return bool(self._queue)
 
+    @property
+    def ending(self) -> HookEvent | None:
+        """Which hook is under way that ends a leadership, if one is."""
+        event = self._queue[0].effect.change.event if self._queue else None
+        return event if event in _STRENGTH else None
+
     def cancel(self) -> None:
         """End what runs and waits."""
         for run in list(self._queue):
@@ -167,9 +193,6 @@ class Hooks:
             run.over = True
             if run.began:
                 self._history.hook_ended(self._service.host, run.effect.serial)
-                if run.effect.change.event in _STRENGTH:
-                    # It has to be done all over, for which a lease leaves no time.
-                    self._service.excuse("its demotion was killed")
 
     def _next(self) -> None:
         run = self._queue[0]

@@ -41,6 +41,8 @@ class Budget:
     """The session ends behind the holder's back."""
     health: int = 0
     """The service's check fails; it may recover at any time."""
+    restart: int = 0
+    """The service of whoever acts is restarted in no time, and does not lead any more."""
     hook: int = 0
     """A hook fails at its limit."""
     late: int = 0
@@ -62,6 +64,8 @@ class Bounds:
     """How long a request waits for its answer."""
     promote: float = 0.5
     demote: float = 0.25
+    verify: float = 0.0
+    """0: there is no such hook."""
     gate_life: float = 0.5
     rates: tuple[float, float] = (1.0, 1.0)
     """How fast each member's clock runs."""
@@ -70,6 +74,8 @@ class Bounds:
     def policy(self) -> Policy:
         """Return the election's numbers in that world."""
         budgets = {HookEvent.PROMOTE: self.promote, HookEvent.DEMOTE: self.demote}
+        if self.verify:
+            budgets[HookEvent.VERIFY] = self.verify
         return Policy(election=SERVICE, gate_life=self.gate_life, budgets=budgets)
 
 
@@ -189,6 +195,8 @@ class Member:
     """The term with which its service acts as leader; 0 when it does not."""
     excused: bool = False
     """Its demotion has failed, and the lock is kept: I1 does not count it."""
+    broken: bool = False
+    """The probe's connection has broken while the process was stopped: it has not seen that."""
     strike: float | None = None
     """When the guardian strikes."""
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from leadertag.errors import Changed, LeaseLost
 from leadertag.model import Lease, LockView, Phase, Record
 from leadertag.plan import NO_PLAN, Plan
+from leadertag.ranks import NO_RANKS, Ranks
 from leadertag.testing.history import History
 from leadertag.testing.simulator.engine import Engine
 
@@ -40,6 +41,8 @@ class Store:
     sessions: dict[str, Session] = field(default_factory=dict)
     plan: Plan = NO_PLAN
     """What operators ask: a note beside the key."""
+    ranks: Ranks = NO_RANKS
+    """What candidates have announced: another note."""
     guard: str = ""
     """The session that holds the predecessor's own lock."""
     _opened: int = 0
@@ -171,6 +174,12 @@ class Store:
         self.engine.note(who, f"writes the plan: paused={plan.paused}, {plan.switchover}")
         self.changed()
         return self.plan
+
+    def write_ranks(self, seen: Ranks, ranks: Ranks) -> Ranks:
+        """Write the ranks unless they are others by now than those seen; returns what stands."""
+        if self.ranks == seen:
+            self.ranks = ranks
+        return self.ranks
 
     def delete(self) -> None:
         """An operator deletes the key."""

@@ -17,12 +17,16 @@ _RECENT = -1.5
 (Publishing is patient for longer. In the small world it is so for ever.)
 """
 _TIMES = (
-    "entered", "pictured_at", "confirmed_at", "wait_until", "asked_at", "retry_at", "chore_at",
-    "stand_back_until", "asked_since", "released_since", "free_since",
+    "entered", "pictured_at", "confirmed_at", "wait_until", "gates_end", "asked_at", "retry_at",
+    "chore_at", "stand_back_until", "asked_since", "released_since", "free_since",
 )  # fmt: skip
-_DUE = ("retry_at", "chore_at", "stand_back_until", "wait_until")
+_DUE = ("retry_at", "chore_at", "stand_back_until", "wait_until", "gates_end")
 """Times of which it counts only whether they have come."""
 _WAITS = (State.ACQUIRING, State.WAITING_OUT)
+_TAKES_OVER = (
+    *_WAITS, State.VETTING, State.RANKING, State.CANVASSING, State.GUARDING, State.PROMOTING,
+    State.CLOSING,
+)  # fmt: skip
 _UNTIMED = (State.STARTING, State.WATCHING, State.ADOPTING, State.ACQUIRING, State.WAITING_OUT)
 """States in which it does not matter since when."""
 
@@ -89,6 +93,8 @@ def _tidy_standing(s: Standing, *, planned: bool) -> Standing:
         changes["asked_at"] = 0.0
     if s.state not in _WAITS:
         changes["wait_until"] = 0.0
+    if s.state not in _TAKES_OVER:
+        changes["gates_end"] = 0.0
     if s.lease is None and not s.acting and s.state not in GIVING_UP:
         changes["confirmed_at"] = LONG_AGO
     if not planned:

@@ -13,6 +13,8 @@ from leadertag.testing.simulator.peace import Peace
 from leadertag.testing.simulator.scenario import Scenario
 from leadertag.testing.simulator.store import Store
 
+_LOOK = 0.25
+
 
 class World:
     """One run."""
@@ -48,10 +50,21 @@ class World:
         engine = self.engine
         for host in self.hosts:
             engine.after(engine.between(0, 0.5), host.start_process)
+        if self.scenario.verifies:
+            self._look_behind()
         self.chaos.begin()
         engine.run(self.scenario.chaos)
         self.chaos.goes_on = False
         self.peace.keep()
+
+    def _look_behind(self) -> None:
+        """See, again and again, whether the service of whoever resolves as leader leads."""
+        leaders = self.catalog.leaders()
+        hollow = [
+            host.name for host in self.hosts if host.name in leaders and not host.service.acting
+        ]
+        self.history.hollow(self.engine.now, hollow, self.scenario.hollow)
+        self.engine.after(_LOOK, self._look_behind)
 
     def _state_entered(self, host: Host, state: str) -> None:
         self.visited[state] += 1

@@ -53,11 +53,16 @@ class Leading:
         wait_until(lambda: text in self.daemon.log(), PATIENCE, f"{text}: {self.daemon.log()}")
 
     def gates(self) -> list[str]:
-        """The states of the leader's gates in the catalog."""
+        """The states of the leader's gates in the catalog, each the worse of its two checks."""
         checks: list[dict[str, Any]] = [
             check for entry in self.cluster.health("redis") for check in entry["Checks"]
         ]
-        return [c["Status"] for c in checks if c["CheckID"].startswith("leadertag:")]
+        gates: dict[str, str] = {}
+        for check in checks:
+            if check["CheckID"].startswith("leadertag:"):
+                gate = check["CheckID"].removesuffix(":latch")
+                gates[gate] = min(check["Status"], gates.get(gate, "passing"))
+        return list(gates.values())
 
     def trouble(self) -> list[str]:
         """What the daemon complained of, without the times."""

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from leadertag.election.deadlines import GUARDIAN_LAG
 from leadertag.election.policy import contact_limit
-from leadertag.scheduler.member import GUARDIAN_LAG
 from tests.integration.e2e.site import PATIENCE, Node, Site
 from tests.tools.httpjson import HttpError
 from tests.tools.processes import wait_until

@@ -312,9 +312,10 @@ class Site:
         return {name: found.get(name) for name in wanted} == wanted
 
     def gates(self) -> list[str]:
-        """Ids of leadertag's checks of the service, anywhere."""
+        """Ids of the gates of the service, anywhere; a lone latch counts as one too."""
         checks = [check for entry in self.cluster.health(self.service) for check in entry["Checks"]]
-        return [c["CheckID"] for c in checks if c["CheckID"].startswith("leadertag:")]
+        ours = [c["CheckID"] for c in checks if c["CheckID"].startswith("leadertag:")]
+        return sorted({check.removesuffix(":latch") for check in ours})
 
     def lock(self) -> dict[str, Any]:
         """The lock's record, with its session."""

@@ -15,6 +15,9 @@ backend = "local"
 service = "redis"
 query = "q"
 lease = "3s"
+[elections.redis.instance]
+address = "127.0.0.1"
+port = 6379
 [[elections.redis.hooks]]
 use = "command"
 events = ["promote", "demote"]

@@ -40,7 +40,7 @@ def test_plugins_that_are_installed(cli: Cli) -> None:
     for kind in ("lock", "registry", "query"):
         for name in ("local", "consul"):
             assert (kind, name) in found
-    assert found["hook", "command"]["events"] == sorted(set(HookEvent) - {"rank", "probe"})
+    assert found["hook", "command"]["events"] == sorted(set(HookEvent) - {"probe"})
     assert "native-watch" in found["lock", "local"]["characteristics"]
     assert found["lock", "local"]["distribution"].startswith("leadertag ")
 

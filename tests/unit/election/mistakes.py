@@ -12,14 +12,19 @@ from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
-from leadertag.election import entry, observing, planned, policy, signals
+from leadertag.election import deadlines, entry, guards, observing, planned, policy
 from leadertag.election import events as ev
+from leadertag.election.deadlines import Deadlines
 from leadertag.election.entry import ENTRY, Entry
 from leadertag.election.signals import SIGNALS, Guard
 from leadertag.election.standing import Standing
 from leadertag.election.states import TRANSITIONS, Signal, State
+from leadertag.hookspecs import HookEvent
 from leadertag.model import Lease, Phase
 from leadertag.testing.simulator import Result, Scenario, guardian, performing, simulate
+from leadertag.testing.simulator.agent import Agent
+from leadertag.testing.simulator.probe import Probe
+from leadertag.testing.simulator.strikes import Strike
 
 Patch = AbstractContextManager[Any]
 EnterState = Callable[[Standing, Signal, ev.Event], Entry]
@@ -120,7 +125,7 @@ def adoption_without_memory() -> Patch:
         led = record is not None and record.phase is Phase.LEADING
         return s.own_lock and led and s.instance is not None and not s.stopping
 
-    return patch.object(signals, "_adoptable", adoptable)
+    return patch.object(guards, "adoptable", adoptable)
 
 
 def release_marked_although_the_wait_is_not_over() -> Patch:
@@ -144,7 +149,7 @@ def stuck_leader_releases() -> Patch:
 
 def others_not_shut_out() -> Patch:
     def closed(s: Standing, event: ev.Event) -> bool:
-        return s.policy.fenced or signals._done(s, event) is not None
+        return s.policy.fenced or guards.outcome(s, event) is not None
 
     return _guard(State.CLOSING, Signal.CLOSED, closed)
 
@@ -181,6 +186,38 @@ def unfit_leader_stays() -> Patch:
     return _guard(State.LEADING, Signal.UNFIT, _never)
 
 
+# -- a service that was restarted ------------------------------------------------------------
+
+
+def verify_ignored() -> Patch:
+    return _exit(State.VERIFYING, Signal.REFUSED, State.PUBLISHING)
+
+
+def adopted_leader_is_not_verified() -> Patch:
+    def make(right: EnterState) -> EnterState:
+        def enter(s: Standing, signal: Signal, event: ev.Event) -> Entry:
+            after, effects = right(s, signal, event)
+            if signal is not Signal.ADOPTED:
+                return after, effects
+            return replace(after, pending=None), []
+
+        return enter
+
+    return _entry(State.VERIFYING, make)
+
+
+def suspended_leader_is_not_verified() -> Patch:
+    return _exit(State.SUSPENDED, Signal.FIT, State.PUBLISHING)
+
+
+def run_of_check_does_not_verify() -> Patch:
+    return _guard(State.LEADING, Signal.RESUMED, _never)
+
+
+def quick_restart_goes_unnoticed() -> Patch:
+    return patch.object(Probe, "tells_restart", lambda self, run: False)
+
+
 # -- planned change --------------------------------------------------------------------------
 
 
@@ -192,7 +229,7 @@ def _several(*patches: Patch) -> Patch:
 
 
 def paused_member_campaigns() -> Patch:
-    right = signals._may_campaign
+    right = guards.may_campaign
 
     def may_campaign(s: Standing, event: ev.Event) -> bool:
         return right(replace(s, plan=replace(s.plan, paused=False)), event)
@@ -225,6 +262,17 @@ def nobody_accepts_a_switchover() -> Patch:
     return patch.object(planned, "consider", lambda s: (s, []))
 
 
+# -- gates ----------------------------------------------------------------------------------
+
+
+def latch_registered_only_to_close() -> Patch:
+    return patch.object(Agent, "_unlatch", lambda self, term: self.latches.pop(term))
+
+
+def gate_of_a_lost_leader_taken_for_closed() -> Patch:
+    return patch.object(policy.Policy, "gates_end", lambda rules, since, *, marked: since)
+
+
 # -- the guardian ----------------------------------------------------------------------------
 
 
@@ -236,25 +284,42 @@ def guardian_leaves_alone_who_has_lost_the_lock() -> Patch:
     return patch.object(guardian, "is_led", lambda memory: memory.lease is not None)
 
 
-def restart_moves_the_deadline() -> Patch:
-    right = guardian.strike_at
+def _deadlines(change: Callable[[Standing, Deadlines], Deadlines]) -> Patch:
+    right = deadlines.of
 
-    def strike_at(s: Standing, admitted_at: float) -> float | None:
+    def told(s: Standing, admitted_at: float) -> Deadlines | None:
+        made = right(s, admitted_at)
+        return made and change(s, made)
+
+    return patch.object(deadlines, "of", told)
+
+
+def restart_moves_the_deadline() -> Patch:
+    right = deadlines.of
+
+    def told(s: Standing, admitted_at: float) -> Deadlines | None:
         if s.memory is not None and s.lease is None:
-            s = replace(s, memory=replace(s.memory, confirmed_at=-1e9))
+            s = replace(s, confirmed_at=-1e9)
         return right(s, admitted_at)
 
-    return patch.object(guardian, "strike_at", strike_at)
+    return patch.object(deadlines, "of", told)
 
 
 def guardian_leaves_no_time_to_demote() -> Patch:
-    right = guardian.strike_at
+    return _deadlines(
+        lambda s, made: replace(made, strike_at=made.strike_at + policy.RATE * s.policy.lease / 2)
+    )
 
-    def strike_at(s: Standing, admitted_at: float) -> float | None:
-        strike = right(s, admitted_at)
-        return strike if strike is None else strike + policy.RATE * s.policy.lease / 2
 
-    return patch.object(guardian, "strike_at", strike_at)
+def guardian_waits_out_the_dead_process_s_demote() -> Patch:
+    def wait(s: Standing, made: Deadlines) -> Deadlines:
+        if not made.gives_up:
+            return made
+        hooks = s.policy.budget(HookEvent.DEMOTE) + s.policy.budget(HookEvent.FENCE)
+        own_end = s.entered + hooks + policy.SLACK
+        return replace(made, gives_up=False, strike_at=max(made.strike_at, own_end))
+
+    return _deadlines(wait)
 
 
 MISTAKES: tuple[Callable[[], Patch], ...] = (
@@ -266,11 +331,15 @@ MISTAKES: tuple[Callable[[], Patch], ...] = (
     no_contact_goes_unnoticed, demotion_starts_when_it_should_have_ended,
     first_election_without_a_look, filtered_list_taken_for_truth, reverted_tags_left_alone,
     orphaned_lock_left_alone, unfit_leader_stays,
+    verify_ignored, adopted_leader_is_not_verified, suspended_leader_is_not_verified,
+    run_of_check_does_not_verify, quick_restart_goes_unnoticed,
     paused_member_campaigns, leader_hands_over_without_demote,
     suspended_leader_leaves_its_gate_open, unfit_leader_gives_up_in_a_pause,
     paused_leader_without_contact_stays, nobody_accepts_a_switchover,
+    latch_registered_only_to_close, gate_of_a_lost_leader_taken_for_closed,
     guardian_does_not_end_the_process, guardian_leaves_alone_who_has_lost_the_lock,
     restart_moves_the_deadline, guardian_leaves_no_time_to_demote,
+    guardian_waits_out_the_dead_process_s_demote,
 )  # fmt: skip
 ENOUGH = 1500
 """Seeds within which each is found; most of them are within twenty."""
@@ -286,10 +355,52 @@ def harsh(drawn: Scenario) -> Scenario:
     )  # fmt: skip
 
 
+def _befallen(drawn: Scenario, gate_life: float, *strikes: Strike) -> Scenario:
+    """Return a scenario in which these strikes are all the trouble that there is."""
+    rules = replace(drawn.policy, gate_life=gate_life)
+    return replace(
+        drawn, policy=rules, gate_life=gate_life, strikes=strikes, loss=0.0, late=0.0,
+        slow_agent=0.0, hook_trouble=0.0, operations=0, node_loss=0.3, chaos=8.0,
+    )  # fmt: skip
+
+
+def stuck_agent(drawn: Scenario) -> Scenario:
+    """Return one in which a member is robbed of the lock while its agent is stuck in a write."""
+    seed, member = drawn.seed, drawn.seed % drawn.members
+    return _befallen(drawn, 0.5, Strike(3.0, member, "stuck_agent", 0.5 + seed % 10 / 20, coins=1))
+
+
+def restarted_agent(drawn: Scenario) -> Scenario:
+    """Return one in which a member is robbed of the lock while it is cut off, its agent is
+    restarted, and nobody is left there who could close the gate."""
+    seed, member = drawn.seed, drawn.seed % drawn.members
+    return _befallen(
+        drawn, 2.0,
+        Strike(3.0, member, "partition", 0.4 + seed % 7 / 50),
+        Strike(3.0, member, "end_session"),
+        Strike(3.4, member, "kill_guardian"),
+        Strike(3.41, member, "kill", 0.9),
+        Strike(3.42 + seed % 5 / 50, member, "agent_restart", 0.7 + seed % 4 / 25),
+    )  # fmt: skip
+
+
+_WORLDS: dict[str, Callable[[Scenario], Scenario]] = {
+    "latch_registered_only_to_close": stuck_agent,
+    "gate_of_a_lost_leader_taken_for_closed": restarted_agent,
+}
+"""Where a mistake shows that takes several misfortunes at once."""
+
+
+def world_of(mistake: Callable[[], Patch]) -> Callable[[Scenario], Scenario]:
+    """Return what makes a drawn scenario one in which that mistake is looked for."""
+    return _WORLDS.get(mistake.__name__, harsh)
+
+
 def find(mistake: Callable[[], Patch]) -> Result | None:
     """Return the first run that finds it."""
+    scenario = world_of(mistake)
     with mistake():
-        results = (simulate(seed, scenario=harsh) for seed in range(1, ENOUGH))
+        results = (simulate(seed, scenario=scenario) for seed in range(1, ENOUGH))
         return next((result for result in results if result.broken), None)
 
 

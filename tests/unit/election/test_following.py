@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from leadertag.election import events as ev
-from leadertag.election.signals import aside
+from leadertag.election.guards import aside
 from leadertag.election.states import State
 from leadertag.errors import BackendUnavailable
 from leadertag.hooks.outcome import Outcome

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from leadertag.election import events as ev
+from leadertag.election.guards import aside
 from leadertag.election.policy import RATE, RETRACT_LIMIT, SLACK
-from leadertag.election.signals import aside
 from leadertag.election.states import State
 from leadertag.errors import BackendUnavailable, LeaseLost
 from leadertag.hookspecs import HookEvent
@@ -119,9 +119,24 @@ def test_hold_keeps_the_role_behind_a_closed_gate() -> None:
 
 def test_hold_ends_with_the_next_confirmation() -> None:
     d = lead(on_backend_loss="hold").wait(LEASE)
-    d.confirm(sent_at=d.now)
+    d.feed(ev.RegistryReached(d.now, d.now)).confirm(sent_at=d.now)
     assert d.state is State.PUBLISHING
     assert d.publish().state is State.LEADING
+
+
+@pytest.mark.parametrize("seen", [True, False])
+def test_hold_outlasts_a_registry_that_alone_is_lost(seen: bool) -> None:
+    """Lock in one backend, registry in another: with the lock alone nothing can be published."""
+    d = lead(on_backend_loss="hold")
+    d.feed(ev.RegistryWatched(d.now, False))
+    for _ in range(40):
+        d.wait(0.375)
+        if seen:  # the heartbeat is taken (by an agent, say), but the instance cannot be seen
+            d.feed(ev.RegistryReached(d.now, d.now))
+        d.confirm(sent_at=d.now)
+    assert d.state is State.HOLDING
+    d.feed(ev.RegistryWatched(d.now, True)).feed(ev.RegistryReached(d.now, d.now))
+    assert d.confirm(sent_at=d.now).state is State.PUBLISHING
 
 
 def test_hold_does_not_outlast_the_lock() -> None:

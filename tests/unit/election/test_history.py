@@ -44,6 +44,11 @@ def _two_hooks(h: History) -> None:
     h.hook_began("a", 2, HookEvent.DEMOTE)
 
 
+def _hollow_for_too_long(h: History) -> None:
+    h.hollow(1.0, ["a"], 2.0)
+    h.hollow(3.1, ["a", "b"], 2.0)
+
+
 BROKEN: list[tuple[str, Story]] = [
     ("I1", _acting_twice),
     ("I1", _marking_while_acting),
@@ -53,6 +58,7 @@ BROKEN: list[tuple[str, Story]] = [
     ("I3", _acting_with_an_old_term),
     ("I3", _terms_repeat),
     ("I3", lambda h: h.told("a", HookEvent.DEMOTE, 4, 5)),
+    ("I5", _hollow_for_too_long),
     ("I4", lambda h: h.changing("a", TagChange(add=("blue",)), None, 5)),
     ("I4", lambda h: h.changing("a", TagChange(remove=("blue",)), None, 5)),
     ("I4", lambda h: h.changing("a", TagChange(add=("master",)), Gate("e", 4), 5)),
@@ -89,6 +95,15 @@ def test_a_history_without_fault_is_fine() -> None:
     h.began(2.0, "b", 6)
     h.believed("b", "nobody leads", complete=True)
     assert h.published == 1
+
+
+def test_who_leads_again_in_between_was_not_hollow_all_the_time() -> None:
+    h = History()
+    h.hollow(1.0, ["a"], 2.0)
+    h.hollow(2.5, [], 2.0)
+    h.hollow(3.5, ["a"], 2.0)
+    with pytest.raises(Broken, match=r"a resolves as leader for 2.5 s although its service"):
+        h.hollow(6.0, ["a"], 2.0)
 
 
 def test_an_excused_leader_does_not_count_until_it_acts_anew() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from leadertag.election import events as ev
-from leadertag.election.signals import aside
+from leadertag.election.guards import aside
 from leadertag.election.states import State
 from leadertag.errors import Changed
 from leadertag.hooks.outcome import Outcome

@@ -51,9 +51,13 @@ def test_hooks_that_do_not_fit_are_refused_with_a_lease_that_would_do(
 
 
 def test_a_lease_must_outlive_two_intervals_of_check() -> None:
-    check_one_shot(replace(ELECTION, lease=25.0), interval=10.0, timeout=5.0)
+    runs = {"interval": 10.0, "timeout": 5.0}
+    check_one_shot(replace(ELECTION, lease=25.0), **runs, demote=1.0, fence=1.0)
     with pytest.raises(ConfigError, match="it would run out between runs"):
-        check_one_shot(replace(ELECTION, lease=24.9), interval=10.0, timeout=5.0)
+        check_one_shot(replace(ELECTION, lease=24.9), **runs, demote=0.0, fence=0.0)
+    # 0.9 x 25 - 5 - 2.5 - 0.1 = 14.9: a run that comes 15 s later is too late to demote in time.
+    with pytest.raises(ConfigError, match=r"would demote too late; a lease of 25\.2s"):
+        check_one_shot(replace(ELECTION, lease=25.0), **runs, demote=5.0, fence=2.5)
 
 
 def test_explain_adds_up_and_names_its_parts() -> None:

@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 from leadertag.election import events as ev
-from leadertag.election.signals import aside
+from leadertag.election.guards import aside
+from leadertag.election.policy import PUBLISH_PATIENCE
 from leadertag.election.states import State
 from leadertag.errors import BackendUnavailable, Conflict, PermissionDenied
 from leadertag.hooks.outcome import Outcome
@@ -21,6 +22,7 @@ from tests.unit.election.driver import (
     Driver,
     held,
     instance,
+    missing,
     policy,
     released,
     vanished,
@@ -38,7 +40,7 @@ def test_a_veto_gives_the_lock_to_another() -> None:
     assert (release.record.phase, release.record.reason) == (Phase.RELEASED, "it failed")
     d.done().lock(released(40, term=30))
     assert d.wait(4.9).state is State.WATCHING
-    assert aside(d.s) == "it stands back after a failed or vetoed promotion"
+    assert aside(d.s) == "it stands back after a failed or vetoed promotion, or a lost role"
     assert d.wait(0.2).state is State.ACQUIRING
 
 
@@ -47,7 +49,7 @@ def test_rank_zero_never_leads() -> None:
     assert d.hook() is HookEvent.RANK
     assert d.done(Outcome(True, rank=0)).state is State.RELEASING
     d = Driver(replace(policy(), budgets={HookEvent.RANK: 1.0})).ready(released()).grant()
-    assert d.done(Outcome(True, rank=1)).state is State.CLOSING
+    assert d.done(Outcome(True, rank=1)).state is State.CANVASSING
 
 
 def test_promote_is_told_its_term_and_comes_before_the_tag() -> None:
@@ -234,3 +236,31 @@ def test_the_query_is_kept_while_leading() -> None:
     assert len(d.wanted(ev.EnsureQuery)) == 1
     d.wait(1.0)
     assert len(d.wanted(ev.EnsureQuery)) == 1
+
+
+# -- without the registry, with the lock (of another backend) ---------------------------------
+
+
+def test_who_cannot_look_at_the_others_lets_another_one_try() -> None:
+    d = closing()
+    until = d.now + PUBLISH_PATIENCE
+    while d.now < until:
+        assert d.state is State.CLOSING
+        if d.s.pending is not None:
+            d.done(error=BackendUnavailable("no registry"))
+        d.wait(0.3).confirm(sent_at=d.now)
+    d.wait(2.0).confirm(sent_at=d.now)
+    d.done(error=BackendUnavailable("no registry"))
+    assert (d.state, d.hook()) == (State.DEMOTING, HookEvent.DEMOTE)
+    d.done(OK)
+    assert d.wants(ev.Release).record.phase is Phase.RELEASED
+    assert d.s.stand_back_until > d.now
+
+
+def test_a_registry_that_cannot_show_everybody_exempts_nobody_from_waiting() -> None:
+    """The first election ever: nobody else is seen, and that proves nothing."""
+    for sees_all, state in ((True, State.VETTING), (False, State.WAITING_OUT)):
+        rules = replace(policy(HookEvent.BEFORE_PROMOTE), sees_all=sees_all)
+        d = Driver(rules).ready(missing()).grant()
+        d.done((instance(),))
+        assert d.state is state

@@ -9,6 +9,7 @@ import pytest
 
 from leadertag.election import events as ev
 from leadertag.election.machine import begin, resume, step
+from leadertag.election.states import LED as PUBLISHED
 from leadertag.election.states import State
 from leadertag.errors import BackendUnavailable, LeaseLost
 from leadertag.hookspecs import HookEvent
@@ -134,8 +135,22 @@ def test_a_restart_in_the_middle_of_demoting_still_knows_the_term() -> None:
     assert first.state is State.DEMOTING
     left = first.wanted(ev.Remember)[-1].memory
     assert (left.lease, left.acting) == (None, True)
-    d = restarted(left, held(90))
+    d = Driver(RULES, memory=left).see(instance())
+    assert (d.state, d.hook()) == (State.DEMOTING, HookEvent.DEMOTE)
     assert d.wants(ev.RunHook).change.term == 30
+
+
+@pytest.mark.parametrize("state", sorted(set(State) - set(PUBLISHED)))
+def test_what_cannot_be_taken_back_is_demoted_without_a_look_at_the_lock(state: State) -> None:
+    d = Driver(RULES, memory=replace(memory(), state=str(state))).see(instance())
+    assert (d.state, d.hook()) == (State.DEMOTING, HookEvent.DEMOTE)
+
+
+@pytest.mark.parametrize("state", sorted(PUBLISHED))
+def test_what_may_be_taken_back_waits_for_the_lock(state: State) -> None:
+    d = Driver(RULES, memory=replace(memory(), state=str(state))).see(instance())
+    assert d.state is State.STARTING
+    assert not d.wanted(ev.RunHook)
 
 
 def test_another_restart_before_anything_was_done_finds_the_same_memory() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from leadertag.election import events as ev
-from leadertag.election.signals import aside
+from leadertag.election.guards import aside
 from leadertag.election.states import State
 from leadertag.errors import BackendUnavailable
 from leadertag.hookspecs import HookEvent

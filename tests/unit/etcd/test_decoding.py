@@ -11,13 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from leadertag.errors import LeaseLost, NotRegistered
+from leadertag.kit.queries import decode_definition
+from leadertag.kit.registration import SHUT_OUT, GateState, Registration
 from leadertag.model import Gate, Health, LockView, Phase, QueryDefinition, Record, TagChange
 from leadertag.plan import Plan
 from leadertag_etcd.backend import Names
 from leadertag_etcd.client import Entry, Span
-from leadertag_etcd.instances import SHUT_OUT, GateState, Registration
 from leadertag_etcd.lock import _lease_of, _view
-from leadertag_etcd.query import _decode
 
 RECORD = Record("n1/redis", "redis", "n1", "127.0.0.1", 6379, Phase.LEADING, term=7, lease=3.0)
 FULL = Registration(
@@ -181,7 +181,7 @@ def test_a_span_ends_where_the_prefix_does() -> None:
 
 def test_what_is_no_definition() -> None:
     for raw in (b"", b"null", b"[]", b'{"leadertag": 1}', b'{"leadertag": 2, "name": "x"}'):
-        assert _decode(raw) is None
+        assert decode_definition(raw) is None
 
 
 def test_a_definition_survives_the_round_trip() -> None:
@@ -191,4 +191,4 @@ def test_a_definition_survives_the_round_trip() -> None:
         "only_passing": True, "near": "", "failover_nearest": 0,
         "failover_datacenters": ["a", "b"], "dns_ttl": "", "service_meta": {}, "node_meta": {},
     }  # fmt: skip
-    assert _decode(json.dumps(data).encode()) == wanted
+    assert decode_definition(json.dumps(data).encode()) == wanted

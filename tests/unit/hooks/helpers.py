@@ -94,6 +94,10 @@ SPY = """
             self.act(change)
 
         @hookimpl
+        def leadertag_verify(self, change):
+            self.act(change)
+
+        @hookimpl
         def leadertag_demote(self, change):
             self.act(change)
 

@@ -144,6 +144,7 @@ def test_hooks_tell_their_events() -> None:
     assert entry("redis", "hook").events == {
         HookEvent.BEFORE_PROMOTE,
         HookEvent.PROMOTE,
+        HookEvent.VERIFY,
         HookEvent.DEMOTE,
         HookEvent.FOLLOW,
         HookEvent.RANK,

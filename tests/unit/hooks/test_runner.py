@@ -220,6 +220,24 @@ def test_fence_ends_a_demote(
     assert demoting.result(LONG).cancelled
 
 
+def test_demote_ends_a_verify_which_has_then_failed(
+    make_runner: MakeRunner, spies: Spies, background: ThreadPoolExecutor
+) -> None:
+    runner = make_runner(spies.hook("a", do={"verify": "hang"}))
+    verifying = start(background, runner, Event.VERIFY)
+    spies.wait("a verify begin")
+    assert runner.run(change(Event.DEMOTE)).ok
+    outcome = verifying.result(LONG)
+    assert (outcome.ok, outcome.cancelled) == (False, True)
+
+
+def test_a_verify_at_its_limit_has_failed(make_runner: MakeRunner, spies: Spies) -> None:
+    runner = make_runner(spies.hook("a", do={"verify": "hang"}))
+    outcome = runner.run(change(Event.VERIFY, timeout=1.0))
+    assert not outcome.ok
+    assert "verify failed: killed after" in outcome.message
+
+
 def test_actions_run_one_at_a_time(
     make_runner: MakeRunner, spies: Spies, background: ThreadPoolExecutor, tmp_path: Path
 ) -> None:

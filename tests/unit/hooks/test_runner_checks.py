@@ -56,6 +56,19 @@ def test_the_end_of_the_output_is_logged(
     assert "earlier output was dropped" in caplog.text
 
 
+# -- what is run only where it is named ----------------------------------------------------
+
+
+@pytest.mark.parametrize("event", [Event.FENCE, Event.VERIFY])
+def test_a_command_is_not_asked_what_it_may_not_know(make_runner: MakeRunner, event: Event) -> None:
+    options = {"command": ["true"]}
+    assert not make_runner(hook("command", options)).handles(event)
+    assert make_runner(hook("command", options, events=[event])).run(change(event)).ok
+    refuses = {"command": ["sh", "-c", "echo no; exit 1"]}
+    outcome = make_runner(hook("command", refuses, events=[event])).run(change(event))
+    assert outcome.message.endswith(f"command: {event} failed: sh: exit status 1: no")
+
+
 # -- what is refused at the start ----------------------------------------------------------
 
 
@@ -70,8 +83,8 @@ def test_an_unknown_option_is_refused(make_runner: MakeRunner, spies: Spies) -> 
 
 
 def test_an_event_that_the_hook_does_not_handle_is_refused(make_runner: MakeRunner) -> None:
-    settings = hook("command", {"command": ["true"]}, events=[Event.RANK])
-    with pytest.raises(ConfigError, match="does not handle 'rank'"):
+    settings = hook("command", {"command": ["true"]}, events=[Event.PROBE])
+    with pytest.raises(ConfigError, match="does not handle 'probe'"):
         make_runner(settings)
 
 

@@ -22,7 +22,9 @@ from tests.tools.processes import wait_until
 from tests.unit.hooks.helpers import LONG, change, hook, limits, wait_vanished
 
 MakeRunner = Callable[..., HookRunner]
-ACTIONS = [Event.BEFORE_PROMOTE, Event.PROMOTE, Event.DEMOTE, Event.FENCE, Event.FOLLOW]
+ACTIONS = [
+    Event.BEFORE_PROMOTE, Event.PROMOTE, Event.VERIFY, Event.DEMOTE, Event.FENCE, Event.FOLLOW,
+]  # fmt: skip
 
 
 def command(script: str, **more: object) -> HookSettings:

@@ -23,7 +23,7 @@ from tests.unit.hostile.anything import NASTY, hostile, mutated, outcome
 
 VALID: dict[str, Any] = {
     "backend": "consul",
-    "query": "local",
+    "lock": "local",
     "state_dir": "/var/lib/leadertag",
     "backends": {
         "consul": {"address": "http://127.0.0.1:8500", "timeout": "2s", "token": "s3cr3t-t0k3n"},

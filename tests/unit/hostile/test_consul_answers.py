@@ -25,6 +25,7 @@ from leadertag.model import TagChange as Change
 from leadertag.providers import BackendContext
 from leadertag_consul import ConsulLock, ConsulQuery, ConsulRegistry
 from leadertag_consul import client as client_module
+from leadertag_consul.gates import latch
 from leadertag_consul.transport import RawAnswer
 from tests.unit.hostile.anything import bytes_like, hostile, outcome, texts
 
@@ -52,7 +53,9 @@ CHECKS: list[dict[str, Any]] = [
     {"Node": "n1", "CheckID": name, "Name": name, "Status": "passing", "Notes": "", "Output": "",
      "ServiceID": service, "ServiceName": "redis" if service else "", "ServiceTags": [],
      "Type": "ttl", "Definition": {}, "CreateIndex": 10, "ModifyIndex": 10}
-    for name, service in (("tcp", "r1"), (GATE.id, "r1"), ("serfHealth", ""))
+    for name, service in (
+        ("tcp", "r1"), (GATE.id, "r1"), (latch(GATE), "r1"), ("serfHealth", "")
+    )
 ]  # fmt: skip
 NODE = {"ID": "e4e7db1e", "Node": "n1", "Address": "10.0.0.1", "Datacenter": "dc1"}
 ENTRY = {"Node": NODE, "Service": SERVICE, "Checks": CHECKS}

@@ -9,13 +9,13 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from leadertag.kit.queries import answers, decode_definition
+from leadertag.kit.registration import GateState, Registration
 from leadertag.model import Gate, Health, Instance, LockView, Phase, QueryDefinition, Record
 from leadertag.model import TagChange as Change
 from leadertag_etcd.backend import Names
 from leadertag_etcd.client import Entry
-from leadertag_etcd.instances import GateState, Registration
 from leadertag_etcd.lock import _view
-from leadertag_etcd.query import _answers, _decode
 from tests.unit.hostile.anything import bytes_like, hostile, outcome, texts
 
 RECORD = Record("n1/r", "r", "n1", "10.0.0.1", 6379, Phase.RELEASED, term=7, lease=3.0)
@@ -68,7 +68,7 @@ def test_a_registration_can_be_used_in_every_way_or_is_none(raw: bytes) -> None:
         if isinstance(changed, Registration):
             assert Registration.decode(changed.encode()) == changed
     definition = QueryDefinition("q", "redis", ("master",), service_meta={"v": "7"})
-    assert _answers(definition, found, instance) in (True, False)
+    assert answers(definition, instance, found.node_meta) in (True, False)
 
 
 def check_instance(instance: Instance) -> None:
@@ -84,14 +84,14 @@ def check_instance(instance: Instance) -> None:
 @given(bytes_like(QUERY))
 @hostile(300)
 def test_a_query_can_be_answered_or_is_none(raw: bytes) -> None:
-    found = _decode(raw)
+    found = decode_definition(raw)
     if found is None:
         return
     for text in (found.name, found.service, found.near, found.dns_ttl, *found.tags):
         assert isinstance(text, str)
     assert type(found.only_passing) is bool
     instance = REGISTRATION.instance({"p1"})
-    assert _answers(found, REGISTRATION, instance) in (True, False)
+    assert answers(found, instance, REGISTRATION.node_meta) in (True, False)
 
 
 @given(texts, texts, texts)

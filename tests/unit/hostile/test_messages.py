@@ -20,8 +20,8 @@ from leadertag.daemon import control
 from leadertag.daemon.control import ControlSocket, ask
 from leadertag.daemon.guardian import IDLE, Guardian
 from leadertag.errors import BackendUnavailable
-from leadertag.hooks.pool import Lane, WorkerProcess
 from leadertag.hooks.wire import Channel, decode_change, encode_change
+from leadertag.hooks.workers import Lane, WorkerProcess
 from leadertag.hookspecs import HookEvent, RoleChange
 from leadertag.model import Instance, Role
 from tests.tools.processes import wait_until
@@ -138,7 +138,7 @@ def test_any_path_of_a_socket_is_one_line(path: str) -> None:
 
 # -- the guardian ---------------------------------------------------------------------------
 
-HOLD = ["redis", "n1/redis", 5.0, [1, 2]]
+HOLD = ["redis", "n1/redis", 5.0, [1, 2], False]
 WORD = {"setup": "s", "prepare": 3.0, "holds": [HOLD]}
 
 
@@ -157,15 +157,16 @@ def test_no_message_ends_the_guardian_or_its_watch(word: bytes) -> None:
     finally:
         os.close(reading)
         os.close(writing)
-    assert known[0] == [("redis", "n1/redis", 5.0, [1, 2])]
+    assert known[0] == [("redis", "n1/redis", 5.0, [1, 2], False)]
     if len(known) == 1:
         assert guardian._holds == known[0]
     assert 0 <= guardian._patience() <= IDLE
-    for election, member, strike_at, writers in guardian._holds:
+    for election, member, strike_at, writers, gives_up in guardian._holds:
         assert isinstance(election, str)
         assert isinstance(member, str)
         assert isinstance(strike_at, (int, float))
         assert isinstance(writers, list)
+        assert isinstance(gives_up, bool)
 
 
 # -- workers --------------------------------------------------------------------------------

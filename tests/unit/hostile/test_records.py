@@ -12,6 +12,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from leadertag.model import Gate, LockView, Phase, Record, TagChange
+from leadertag.plan import Note
+from leadertag.ranks import NO_RANKS, decode
 from tests.unit.hostile.anything import NUMBERS, bytes_like, hostile, texts
 
 RECORD = Record(
@@ -75,6 +77,17 @@ def test_any_check_id_is_a_gate_or_is_none(head: str, middle: str, tail: str) ->
 
 def test_a_check_id_with_endless_digits_is_no_gate() -> None:
     assert Gate.term_of("leadertag:redis:" + "9" * 4301) is None
+
+
+@given(bytes_like({"leadertag": 1, "term": 7, "ranks": {"n1/redis": 3, "n2/redis": 9}}))
+@hostile(200)
+def test_a_note_of_ranks_is_sane_or_tells_none(raw: bytes) -> None:
+    found = decode(Note(raw, 5))
+    assert found == NO_RANKS or 0 < found.term < 2**63
+    assert all(type(rank) is int and 0 < rank < 2**63 for _, rank in found.ranks)
+    # Whoever announces its own beside them writes something that can be read.
+    told = found.with_rank(found.term + 1, "n3/redis", 4)
+    assert decode(Note(told.encode(), 6)) == told or told.term == 2**63
 
 
 @given(st.lists(texts), st.lists(texts, max_size=2), st.lists(texts, max_size=2))

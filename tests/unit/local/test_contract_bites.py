@@ -204,12 +204,12 @@ def takes_over(self: LocalQuery, database: Any, definition: QueryDefinition) -> 
     return False
 
 
-def literal_tags(definition: QueryDefinition, found: Any) -> bool:
-    return found.instance.passing and set(definition.tags) <= set(found.instance.tags)
+def literal_tags(definition: QueryDefinition, instance: Any, _: Any) -> bool:
+    return instance.passing and set(definition.tags) <= set(instance.tags)
 
 
-def sick_too(definition: QueryDefinition, found: Any) -> bool:
-    return set(definition.tags) <= set(found.instance.tags)
+def sick_too(definition: QueryDefinition, instance: Any, _: Any) -> bool:
+    return set(definition.tags) <= set(instance.tags)
 
 
 LOCK: list[tuple[str, Callable[..., Any], str]] = [
@@ -298,7 +298,7 @@ QUERY: list[tuple[str, Callable[..., Any], str]] = [
     ("leadertag_local.query.LocalQuery._stands", takes_over, "another_service_owns_the_name"),
     ("leadertag_local.query.LocalQuery.remove", nothing, "remove"),
     ("leadertag_local.query.LocalQuery.resolve", lambda *_: (), "all_tags_are_asked_for"),
-    ("leadertag_local.query._answers", literal_tags, "a_tag_can_be_negated"),
+    ("leadertag_local.query.answers", literal_tags, "a_tag_can_be_negated"),
 ]  # fmt: skip
 
 
@@ -361,7 +361,7 @@ def test_an_unfenced_publish_is_found(
 def test_sick_instances_that_resolve_are_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("leadertag_local.query._answers", sick_too)
+    monkeypatch.setattr("leadertag_local.query.answers", sick_too)
     harness = ImpatientHarness(tmp_path)
     wanted = QueryDefinition("leader", "redis", ("master", "sensu"))
     with pytest.raises(AssertionError):

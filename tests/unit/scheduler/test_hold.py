@@ -10,9 +10,10 @@ from unittest.mock import MagicMock
 import pytest
 
 from leadertag.config.settings import ElectionSettings
+from leadertag.election.deadlines import ADOPT_WITHIN, GUARDIAN_LAG
 from leadertag.election.events import Memory
 from leadertag.model import Instance, Lease, Phase, Record
-from leadertag.scheduler.member import ADOPT_WITHIN, GUARDIAN_LAG, Member
+from leadertag.scheduler.member import Member
 from leadertag.scheduler.memory import MemberFile
 
 NOW = 1000.0

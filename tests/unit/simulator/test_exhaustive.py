@@ -57,6 +57,8 @@ def test_no_small_world_breaks_a_promise_early(world: str) -> None:
         (mistakes.stuck_leader_releases, FAILING, "I1"),
         (mistakes.leader_hands_over_without_demote, PLANNED, "I1"),
         (mistakes.guardian_leaves_no_time_to_demote, BOTH, "I1"),
+        (mistakes.verify_ignored, WORLDS["restarted"], "I5"),
+        (mistakes.suspended_leader_is_not_verified, WORLDS["restarted in a pause"], "I5"),
     ],
     ids=lambda value: getattr(value, "__name__", "_"),
 )

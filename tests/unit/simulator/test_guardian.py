@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import pytest
 
+from leadertag.election import deadlines
 from leadertag.election.events import Memory
 from leadertag.election.machine import begin
 from leadertag.election.standing import Standing
@@ -16,7 +17,6 @@ from leadertag.hookspecs import HookEvent
 from leadertag.model import Lease, Phase
 from leadertag.scheduler.member import Member
 from leadertag.testing.simulator import Strike, draw, play, simulate
-from leadertag.testing.simulator.guardian import strike_at
 from tests.unit.election.driver import KEY, lead, policy, record
 from tests.unit.election.mistakes import harsh
 
@@ -52,12 +52,15 @@ def test_it_strikes_when_the_scheduler_says(case: str) -> None:
     member: Any = SimpleNamespace(
         standing=s, policy=s.policy, election=s.policy.election, _admitted_at=100.0, writer=1
     )
-    told = Member.hold(cast(Member, member))
-    assert strike_at(s, 100.0) == (told.strike_at if told else None)
+    hold = Member.hold(cast(Member, member))
+    told = deadlines.of(s, 100.0)
+    assert (told is None) is (hold is None) is (case == "holding")
+    if told is not None and hold is not None:
+        assert (hold.strike_at, hold.gives_up) == (told.strike_at, told.gives_up)
 
 
 def test_who_does_not_act_needs_no_guardian() -> None:
-    assert strike_at(replace(_leading(), acting=False), 100.0) is None
+    assert deadlines.of(replace(_leading(), acting=False), 100.0) is None
 
 
 def test_it_gives_up_by_the_real_machine() -> None:

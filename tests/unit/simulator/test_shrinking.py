@@ -58,7 +58,7 @@ def test_hypothesis_shrinks_a_schedule(mistake: Callable[[], Patch], most: int) 
         least = find(
             SCHEDULES,
             breaks,
-            settings=settings(max_examples=200, deadline=None, derandomize=True, database=None),
+            settings=settings(max_examples=800, deadline=None, derandomize=True, database=None),
         )
     assert 1 <= len(least) <= most, least
     assert not breaks(least)  # it is the mistake, not the schedule

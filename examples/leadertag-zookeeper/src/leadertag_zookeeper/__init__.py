@@ -9,7 +9,7 @@ Nodes, all under the setting ``prefix``:
 - ``locks/record/KEY``: the record of the last holder; it stays when the holder is gone.
 - ``locks/holder/KEY``: ephemeral, exists while the lock is held, on the holder's session.
   The transaction that created it (its czxid) is the term: ZooKeeper's counter only grows.
-- ``locks/plan/KEY``, ``locks/history/KEY``: the notes beside a lock.
+- ``locks/plan/KEY``, ``locks/history/KEY``, ``locks/ranks/KEY``: the notes beside a lock.
 - ``sessions/ID``: ephemeral on that session: what a restarted process takes it up with.
 - ``instances/SERVICE/NODE:ID``: a registration with its tags, health and gates. It counts
   while its owner lives:

@@ -50,6 +50,7 @@ LONGEST_NOTE = 900 * 1024
 class ZooKeeperLock(LockProvider):
     """Mutual exclusion by an ephemeral node; terms are transaction ids."""
 
+    contract: ClassVar[int] = 1
     characteristics: ClassVar[frozenset[Characteristic]] = frozenset(
         {
             Characteristic.CROSS_HOST,

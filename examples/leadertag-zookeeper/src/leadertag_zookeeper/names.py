@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from urllib.parse import quote
 
+from leadertag.plan import NOTES
+
 
 class Names:
     """Paths below one prefix."""
@@ -24,7 +26,7 @@ class Names:
         """Return the nodes that have to be there before anything is written, in order."""
         parts = self.prefix.split("/")
         above = ["/".join(parts[: n + 1]) for n in range(1, len(parts))]
-        kinds = [f"{self.locks}/{kind}" for kind in ("record", "holder", "plan", "history")]
+        kinds = [f"{self.locks}/{kind}" for kind in ("record", "holder", *NOTES)]
         return [*above, self.locks, *kinds, self.sessions, self.instances, self.alive,
                 self.beats, self.queries]  # fmt: skip
 
@@ -37,7 +39,7 @@ class Names:
         return f"{self.holders}/{_quoted(key)}"
 
     def note(self, key: str, name: str) -> str:
-        """Return where a note of a lock stands; ``name`` is ``plan`` or ``history``."""
+        """Return where a note of a lock stands; ``name`` is one of leadertag's NOTES."""
         return f"{self.locks}/{name}/{_quoted(key)}"
 
     def session(self, name: str) -> str:

@@ -9,12 +9,12 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
 from leadertag.errors import Ambiguous, NotRegistered
+from leadertag.kit.registration import Registration
 from leadertag.model import Characteristic, Gate, Health, Instance, Lease, Record, TagChange
 from leadertag.providers import BackendContext, FencedRegistry, SelfRegistered, Watch
 
 from leadertag_zookeeper.backend import Backend
 from leadertag_zookeeper.client import Heard, Operation, check, children, look, put
-from leadertag_zookeeper.instances import Registration
 from leadertag_zookeeper.lock import fenced
 from leadertag_zookeeper.presence import Presence
 from leadertag_zookeeper.shelf import Found, Shelf
@@ -33,6 +33,7 @@ class _Told:
 class ZooKeeperRegistry(FencedRegistry, SelfRegistered):
     """Instances that count while the process that speaks for them lives."""
 
+    contract: ClassVar[int] = 1
     characteristics: ClassVar[frozenset[Characteristic]] = frozenset(
         {Characteristic.CROSS_HOST, Characteristic.NATIVE_WATCH, Characteristic.FENCED_TAGS}
     )

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from leadertag.errors import NotRegistered
+from leadertag.kit.registration import Registration
 from leadertag.model import Instance
 
 from leadertag_zookeeper.backend import Backend
@@ -22,7 +23,6 @@ from leadertag_zookeeper.client import (
     stat_of,
     sync,
 )
-from leadertag_zookeeper.instances import Registration
 
 Edit = Callable[[Registration], Registration]
 

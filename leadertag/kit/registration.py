@@ -1,7 +1,7 @@
-"""An instance with its tags, health and gates, as one value in one node.
+"""An instance with its tags, health and gates, as one value under one key.
 
-One node, so that whatever changes an instance compares one version; and so that tag and gate
-are never seen apart. Nothing here knows ZooKeeper.
+One key, so that whatever changes an instance compares one version; and so that tag and gate
+are never seen apart. Pure values: every change returns another registration.
 """
 
 from __future__ import annotations
@@ -10,10 +10,9 @@ import json
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 
+from leadertag.decoding import WRONG, are_texts, is_number, is_text_map
 from leadertag.errors import LeaseLost, NotRegistered
 from leadertag.model import Check, Gate, Health, Instance, TagChange
-
-from leadertag_zookeeper.decoding import WRONG, are_texts, is_number, is_text_map
 
 SERVICE_CHECK = "service"
 SHUT_OUT = "leadertag:shut-out"
@@ -46,7 +45,7 @@ class GateState:
 
 @dataclass(frozen=True, slots=True)
 class Registration:
-    """What stands in an instance's node. ``owner`` is the process that speaks for it."""
+    """What stands under an instance's key. ``owner`` is the process that speaks for it."""
 
     service: str
     node: str
@@ -64,7 +63,7 @@ class Registration:
     # -- as bytes ----------------------------------------------------------------------
 
     def encode(self) -> bytes:
-        """Return the JSON bytes kept in the node."""
+        """Return the JSON bytes kept in the backend."""
         return json.dumps({"leadertag": 1, **asdict(self)}, separators=(",", ":")).encode()
 
     @classmethod
@@ -114,7 +113,7 @@ class Registration:
     # -- changes ---------------------------------------------------------------------------
 
     def described(
-        self, instance: Instance, node_meta: Mapping[str, str], owner: str
+        self, instance: Instance, node_meta: Mapping[str, str], owner: str = ""
     ) -> Registration:
         """Return it with another description and owner; tags, health and gates stay."""
         return replace(
@@ -145,7 +144,7 @@ class Registration:
         if tags == self.tags:
             return self
         # Should its process tag it again before it learns, it still does not pass.
-        shut = self._shut(gate.election) if gate is not None else self
+        shut = self.shut(gate.election) if gate is not None else self
         return replace(shut, tags=tags)
 
     def opened(self, gate: Gate, owner: str) -> Registration:
@@ -166,10 +165,10 @@ class Registration:
 
     def shut_out(self, term: int) -> Registration:
         """Return it with every gate shut, and with a critical check besides."""
-        gates = tuple(gate for gate in self._shut().gates if gate.id != SHUT_OUT)
+        gates = tuple(gate for gate in self.shut().gates if gate.id != SHUT_OUT)
         return replace(self, gates=(*gates, GateState(SHUT_OUT, "", term, shut=True)))
 
-    def _shut(self, election: str | None = None) -> Registration:
+    def shut(self, election: str | None = None) -> Registration:
         """Return it with its gates shut, or those of one election."""
         gates = tuple(
             replace(gate, shut=True) if election in (None, gate.election) else gate
