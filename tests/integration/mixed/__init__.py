@@ -1,0 +1,1 @@
+"""Elections whose lock, registry and query are of different backends, on real servers."""
