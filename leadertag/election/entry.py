@@ -83,10 +83,17 @@ def acquiring(s: Standing, _: Signal, __: ev.Event) -> Entry:
     since = s.free_since if s.free_since is not None else s.now
     s = replace(
         s, waited=False, wait_until=s.now if s.view.marked else since + owed,
-        gates_end=s.policy.gates_end(s.now if s.view.marked else since, marked=s.view.marked),
+        gates_end=_gates_end(s, s.view, since),
         first_ever=not s.view.exists and s.seen_term == 0, reason="",
     )  # fmt: skip
     return _await(s, ev.Acquire, seen=s.view, record=s.record(Phase.ELECTED))
+
+
+def _gates_end(s: Standing, view: LockView, since: float) -> float:
+    if predecessor(s, view):
+        # Given way to by one that never led: whoever led had lost the lock before that one held it.
+        return s.policy.gates_end(s.announced_at, marked=False)
+    return s.policy.gates_end(s.now if view.marked else since, marked=view.marked)
 
 
 def waiting_out(s: Standing, signal: Signal, event: ev.Event) -> Entry:

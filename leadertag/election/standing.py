@@ -108,7 +108,9 @@ class Standing:
     rank: int = 0
     """What the own ``rank`` hooks have said last."""
     announced: int = 0
-    """The term of the holder under which the own rank was announced last."""
+    """The term of the holder under which the own rank was announced last ..."""
+    announced_at: float = 0.0
+    """... and when that holder was first seen."""
     polled: int = 0
     """The serial of the hook that was asked for that."""
     tabled: int = 0

@@ -20,6 +20,8 @@ class Relay:
         self._mutex = threading.Lock()
         self._open: set[socket.socket] = set()
         self._cut = False
+        self._speaks = threading.Event()
+        self._speaks.set()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self.address = f"127.0.0.1:{self.port}"
@@ -30,17 +32,32 @@ class Relay:
         """Let nothing through while the block runs."""
         with self._mutex:
             self._cut = True
-            for end in self._open:
-                with suppress(OSError):
-                    end.shutdown(socket.SHUT_RDWR)
+        self.break_all()
         try:
             yield
         finally:
             with self._mutex:
                 self._cut = False
 
+    @contextmanager
+    def silent(self) -> Iterator[None]:
+        """Pass nothing on while the block runs, and end nothing: a server that hangs."""
+        self._speaks.clear()
+        try:
+            yield
+        finally:
+            self._speaks.set()
+
+    def break_all(self) -> None:
+        """End every connection; new ones are let through."""
+        with self._mutex:
+            for end in self._open:
+                with suppress(OSError):
+                    end.shutdown(socket.SHUT_RDWR)
+
     def close(self) -> None:
         """End it for good, with all that goes through it."""
+        self._speaks.set()
         with self.cut(), suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
@@ -75,6 +92,7 @@ class Relay:
         source.settimeout(None)
         with suppress(OSError):
             while data := source.recv(65536):
+                self._speaks.wait()
                 sink.sendall(data)
         for end in (source, sink):
             with suppress(OSError):

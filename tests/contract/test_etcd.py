@@ -21,10 +21,10 @@ from leadertag.testing.contracts import (
     QueryContract,
     RegistryContract,
 )
+from leadertag.testing.relay import Relay
 from leadertag_etcd import EtcdLock, EtcdQuery, EtcdRegistry
 from leadertag_etcd.backend import Backend
 from tests.conftest import need
-from tests.integration.consul.relay import Relay
 from tests.tools.etcd import CLIENT_PORT, EtcdCluster, EtcdMember
 
 

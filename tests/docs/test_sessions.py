@@ -130,7 +130,8 @@ def test_the_numbers_in_the_prose() -> None:
     limit = policy.contact_limit(lease, 1.0, 0.0)
     assert f"default lease of {lease:g} s" in concepts
     assert f"contact limit is {limit:.1f} s" in concepts
-    assert f"{limit:.1f} s by default" in readme
+    restart = limit - lease / policy.CONFIRMS_PER_LEASE
+    assert f"{restart:.1f} s by default" in readme
     assert f"{limit:.1f} s after the last confirmation" in " ".join(consul.split())
     room = policy.RATE * lease - policy.SLACK - 2 * lease / policy.CONFIRMS_PER_LEASE
     assert f"together may take {room:.3g} s" in concepts

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))  # harness and relay, whatever the import mode
+sys.path.insert(0, str(Path(__file__).parent))  # the harness, whatever the import mode
 
 from harness import ZooKeeperHarness
 

@@ -14,7 +14,7 @@ from leadertag.config.table import Table
 from leadertag.model import Health, Instance
 from leadertag.providers import BackendContext, SelfRegistered
 from leadertag.testing.contracts import Harness, Member
-from relay import Relay
+from leadertag.testing.relay import Relay
 
 from leadertag_zookeeper import ZooKeeperLock, ZooKeeperQuery, ZooKeeperRegistry
 from leadertag_zookeeper.link import Link

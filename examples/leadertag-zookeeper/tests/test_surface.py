@@ -11,6 +11,7 @@ PUBLIC = {
     "leadertag", "leadertag.config.table", "leadertag.config.values", "leadertag.errors",
     "leadertag.kit.queries", "leadertag.kit.registration",
     "leadertag.model", "leadertag.plan", "leadertag.providers", "leadertag.testing.contracts",
+    "leadertag.testing.relay",
 }  # fmt: skip
 
 

@@ -111,7 +111,7 @@ def _one_process(job: Job, run: str, findings: Findings, watch: Callable[[Findin
     with tempfile.TemporaryFile() as noise:
         process = subprocess.Popen(
             # -P: what stands in the folder where somebody happens to be is not imported.
-            [sys.executable, "-P", "-m", "leadertag.testing.verify"],
+            [sys.executable, "-P", "-B", "-m", "leadertag.testing.verify"],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=noise,
             env=_environment(), text=True, start_new_session=True,
         )  # fmt: skip

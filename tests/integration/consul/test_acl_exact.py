@@ -206,7 +206,10 @@ def test_with_one_right_less_it_breaks_and_says_why(
 ) -> None:
     head = re.sub(r"^(without|read for) ", "", what)
     daemon = place.daemon(place.config("n1", rules))
-    wait_until(lambda: complaints(daemon.log()), PATIENCE, f"it complains: {daemon.log()}")
+    try:
+        wait_until(lambda: complaints(daemon.log()), PATIENCE, "it complains")
+    except AssertionError as error:
+        raise AssertionError(f"{error}: {daemon.log()}") from error
     wait_until(
         lambda: any(NAMED[head] in line for line in complaints(daemon.log())), PATIENCE,
         f"{NAMED[head]}: {daemon.log()}",

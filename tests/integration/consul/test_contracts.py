@@ -20,8 +20,8 @@ from leadertag.testing.contracts import (
     QueryContract,
     RegistryContract,
 )
+from leadertag.testing.relay import Relay
 from leadertag_consul import ConsulLock, ConsulQuery, ConsulRegistry
-from tests.integration.consul.relay import Relay
 from tests.tools.consul import HTTP_PORT, ConsulAgent, ConsulCluster
 from tests.tools.processes import wait_until
 
@@ -55,7 +55,7 @@ class ConsulHarness(Harness):
     def join(self, name: str) -> Member:
         if name not in self._relays:
             self._relays[name] = Relay(self.agent(name).ip, HTTP_PORT)
-        context = self._context(self._relays[name].address, {})
+        context = self._context(f"http://{self._relays[name].address}", {})
         return Member(
             name,
             lock=ConsulLock.create(context),

@@ -15,7 +15,17 @@ from leadertag.hookspecs import HookEvent
 from leadertag.model import Health, Instance, LockView, Phase
 from leadertag.plan import Plan, Switchover
 from leadertag.ranks import NO_RANKS, Ranks
-from tests.unit.election.driver import KEY, OK, SESSION, Driver, instance, policy, record, released
+from tests.unit.election.driver import (
+    KEY,
+    LEASE,
+    OK,
+    SESSION,
+    Driver,
+    instance,
+    policy,
+    record,
+    released,
+)
 
 ME, OTHER, THIRD = instance("me"), instance("other"), instance("third")
 
@@ -170,6 +180,15 @@ def test_the_one_that_was_given_way_to_asks_nobody_again() -> None:
     table = Ranks(40, (("node-me/me", 5), ("node-third/third", 4)))
     d.done(ev.Poll(table, (ME, OTHER, THIRD)))
     assert d.hook() is HookEvent.PROMOTE
+
+
+def test_the_gate_of_who_vanished_is_outlived_once_not_twice() -> None:
+    """It cannot have been fed since before the one that gave way held the lock."""
+    d = announcing()
+    d.finish(d.wants(ev.Announce), Ranks(40, (("node-me/me", 5),)))
+    seen = d.now
+    d.wait(LEASE).lock(given_back()).grant(60)
+    assert d.s.gates_end == d.s.policy.gates_end(seen, marked=False)
 
 
 def test_ranks_under_a_leader_of_the_past_are_not_on_the_table() -> None:
