@@ -15,6 +15,9 @@ from leadertag_etcd.stream import Anew, Broken, Change, Subscription
 
 Make = Callable[[Mapping[str, Entry]], Mapping[str, Any]]
 """Makes a snapshot of the keys that concern the watch."""
+LOOK_AGAIN = 5.0
+"""Seconds after which a watch that was told nothing looks for itself: a stream may have fallen
+silent (seen with etcd 3.4 after changes of its leader) without having ended."""
 AGAIN = 1.0
 """Seconds: a stream that breaks sooner than that after a reading is reported, not retried."""
 
@@ -36,6 +39,7 @@ class EtcdWatch(Watch):
         self._last: Mapping[str, Any] | None = None
         self._closed = False
         self._loaded_at = 0.0
+        self._heard_at = 0.0
 
     def poll(self, timeout: float) -> Mapping[str, Any] | None:
         """See :meth:`leadertag.providers.Watch.poll`."""
@@ -46,7 +50,8 @@ class EtcdWatch(Watch):
                     self._load()
                     changed = True
                 else:
-                    changed = self._wait(deadline)
+                    changed = self._wait(min(deadline, self._heard_at + LOOK_AGAIN))
+                    changed = self._look_again() or changed
                 if changed and (snapshot := self._make(self._entries)) != self._last:
                     self._last = snapshot
                     return snapshot
@@ -67,12 +72,32 @@ class EtcdWatch(Watch):
         self._inbox.put(None)
         self._unsubscribe()
 
-    def _load(self) -> None:
-        """Read everything, and have told what happens from then on."""
+    def _read(self) -> int:
+        """Read everything that concerns it; returns the revision."""
         revision, found = self._backend.client.read(*self._spans)
         self._entries = {
             entry.key: entry for entries in found for entry in entries if self._concerns(entry.key)
         }
+        self._heard_at = time.monotonic()
+        return revision
+
+    def _look_again(self) -> bool:
+        """After a silence, read; what nobody has told of ends the subscriptions.
+
+        Something may just be under way: then that costs a subscription, and nothing else.
+        """
+        if not self._subscriptions or time.monotonic() < self._heard_at + LOOK_AGAIN:
+            return False
+        before = self._entries
+        self._read()
+        if self._entries == before:
+            return False
+        self._unsubscribe()
+        return True
+
+    def _load(self) -> None:
+        """Read everything, and have told what happens from then on."""
+        revision = self._read()
         for span in self._spans:
             subscription = self._backend.stream.subscribe(span, revision + 1, self._inbox)
             self._subscriptions.append(subscription)
@@ -86,6 +111,7 @@ class EtcdWatch(Watch):
             return False
         if item is None:
             return False
+        self._heard_at = time.monotonic()
         subscription, news = item
         if subscription not in self._subscriptions:
             return False  # of a subscription that has ended since

@@ -61,7 +61,8 @@ def test_at_its_limit_everything_that_the_command_started_ends(
     script = "setsid sleep 3600 & echo $$ $! >new; mv new pids; wait"
     runner = HookRunner("redis", [shell(script, tmp_path, limits(2.0))], pool)
     outcome = runner.run(change(Event.DEMOTE))
-    assert "sh took longer than" in outcome.message
+    # By the worker, or on a busy machine by whoever waits for the worker.
+    assert "sh took longer than" in outcome.message or "its time limit" in outcome.message
     wait_vanished(*pids(tmp_path / "pids"))
 
 

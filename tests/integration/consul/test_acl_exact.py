@@ -201,9 +201,7 @@ def test_every_rule_of_the_page_is_tried_out() -> None:
 
 
 @pytest.mark.parametrize(("what", "rules"), [pytest.param(*w, id=w[0]) for w in weaker(POLICY)])
-def test_with_one_right_less_it_breaks_and_says_why(
-    place: Place, what: str, rules: dict[str, str]
-) -> None:
+def test_one_right_less_breaks_it(place: Place, what: str, rules: dict[str, str]) -> None:
     head = re.sub(r"^(without|read for) ", "", what)
     daemon = place.daemon(place.config("n1", rules))
     try:

@@ -11,11 +11,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from leadertag.model import Gate, Phase, TagChange
 from leadertag.testing.contracts.harness import settle, snapshot_where
+from leadertag_etcd import watch as watch_module
 from leadertag_etcd.client import Span, put
 from leadertag_etcd.failures import Failure
-from leadertag_etcd.stream import Anew, Broken
+from leadertag_etcd.stream import Anew, Broken, Subscription
 from tests.integration.etcd.process import PATIENCE, Process
 from tests.tools.etcd import CLIENT_PORT, EtcdCluster, EtcdMember
 from tests.tools.processes import wait_until
@@ -109,6 +112,21 @@ def test_a_watch_reads_anew_after_a_compaction(
     watch = process.lock.watch(["redis/master"])
     snapshot_where(watch, lambda views: not views["redis/master"].free, PATIENCE, "read anew")
     assert outdated
+    watch.close()
+
+
+def test_a_stream_that_has_fallen_silent_is_noticed(
+    etcd: EtcdMember, start: Callable[..., Process], unique_name: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    process = start("n1", [etcd.address], prefix=unique_name)
+    process.lock.open("a", ttl=30.0)
+    watch = process.lock.watch(["redis/master"])
+    settle(watch, 0.1, PATIENCE)
+    monkeypatch.setattr(watch_module, "LOOK_AGAIN", 0.2)
+    monkeypatch.setattr(Subscription, "tell", lambda *_: None)
+    process.take("redis/master")
+    snapshot_where(watch, lambda views: not views["redis/master"].free, PATIENCE, "looked again")
     watch.close()
 
 
