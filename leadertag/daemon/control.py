@@ -12,7 +12,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,8 @@ from leadertag.errors import BackendUnavailable, ConfigError
 log = logging.getLogger(__name__)
 TIMEOUT = 2.0
 """Seconds for a question and its answer."""
+LONGEST_PATH = 107
+"""Bytes of a unix socket's path."""
 LONGEST = 65536
 """Bytes in a question."""
 LONGEST_ANSWER = 64 << 20
@@ -40,7 +42,8 @@ class ControlSocket:
             _remove_dead(Path(path).parent)
             mask = os.umask(0o177)
             try:
-                self._socket.bind(path)
+                with _short(path) as name:
+                    self._socket.bind(name)
             finally:
                 os.umask(mask)
         except OSError as error:
@@ -71,6 +74,22 @@ class ControlSocket:
                     log.debug("a question was not understood: %s", error)
 
 
+@contextlib.contextmanager
+def _short(path: str) -> Iterator[str]:
+    """Give a socket's path another name that is short enough: the kernel takes 107 bytes.
+
+    State directories are where operators want them. Raises OSError when there is no folder.
+    """
+    if len(os.fsencode(path)) <= LONGEST_PATH:
+        yield path
+        return
+    folder = os.open(os.path.dirname(path), os.O_PATH | os.O_DIRECTORY)
+    try:
+        yield f"/proc/self/fd/{folder}/{os.path.basename(path)}"
+    finally:
+        os.close(folder)
+
+
 def _read_line(end: socket.socket, most: int) -> bytes:
     """Return a line of at most so many bytes; TimeoutError unless all of it comes in time.
 
@@ -97,7 +116,8 @@ def _remove_dead(folder: Path) -> None:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
             probe.settimeout(TIMEOUT)
             try:
-                probe.connect(str(path))
+                with _short(str(path)) as name:
+                    probe.connect(name)
             except ConnectionRefusedError:
                 path.unlink(missing_ok=True)
             except OSError:
@@ -109,7 +129,8 @@ def ask(path: str, question: dict[str, Any]) -> dict[str, Any]:
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
             client.settimeout(TIMEOUT)
-            client.connect(path)
+            with _short(path) as name:
+                client.connect(name)
             client.sendall(json.dumps(question).encode() + b"\n")
             answer = json.loads(_read_line(client, LONGEST_ANSWER))
     except (OSError, ValueError, RecursionError) as error:

@@ -33,6 +33,19 @@ def test_it_answers_after_any_nonsense(tmp_path: Path) -> None:
         ask(control.path, {})
 
 
+def test_a_path_may_be_longer_than_the_kernel_takes(tmp_path: Path) -> None:
+    folder = tmp_path / ("a" * 60) / ("b" * 60)
+    dead = ControlSocket(str(folder / "dead.sock"), lambda _: {})
+    dead._socket.shutdown(socket.SHUT_RDWR)
+    dead._socket.close()  # as a kill does: the file stays
+    control = ControlSocket(str(folder / "x.sock"), lambda _: {"ok": True})
+    assert ask(control.path, {}) == {"ok": True}
+    assert [path.name for path in folder.iterdir()] == ["x.sock"]
+    assert stat.S_IMODE(os.stat(control.path).st_mode) == 0o600
+    control.close()
+    assert list(folder.iterdir()) == []
+
+
 def test_an_answer_that_fails_does_not_end_it(tmp_path: Path) -> None:
     asked: list[object] = []
 
