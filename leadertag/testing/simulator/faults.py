@@ -121,9 +121,12 @@ def strike_demoting(world: World, host: Host, strike: Strike) -> None:
     """
     service, limit = host.service, host.clock.real(host.policy.budget(HookEvent.DEMOTE))
 
+    def strike_now() -> None:
+        if not service.calm:  # peace may have come meanwhile
+            (pause if strike.first else kill)(world, host, strike)
+
     def in_the_middle() -> None:
-        end = pause if strike.first else kill
-        world.engine.after(limit * strike.lasting, lambda: end(world, host, strike))
+        world.engine.after(limit * strike.lasting, strike_now)
         world.engine.after(3 * limit, service.be_quick)
 
     service.dawdles, service.demotes = True, in_the_middle

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from leadertag.config.table import Table
-from leadertag.model import Health, Instance
-from leadertag.providers import BackendContext
+from leadertag.model import Characteristic, Health, Instance
+from leadertag.providers import BackendContext, FencedRegistry, SelfRegistered
 from leadertag.testing.contracts import (
     BackendContract,
     Harness,
@@ -134,7 +134,20 @@ class TestLock(_OnConsul, LockContract):
 
 
 class TestRegistry(_OnConsul, RegistryContract):
-    pass
+    """Consul knows its instances itself, and declares no ``FENCED_TAGS``."""
+
+    # What asks for either does not apply, and is not there, instead of being skipped.
+    test_publishing_is_one_step = None
+    test_publishing_without_the_lock_changes_nothing = None
+    test_publishing_an_unknown_instance_changes_nothing = None
+    test_registering_again_keeps_tags_and_gate = None
+    test_an_instance_nobody_reported_on_does_not_pass = None
+    test_reporting_on_an_unknown_instance_fails = None
+    test_deregister_forgets = None
+
+    def test_what_is_not_declared_has_no_verbs(self, a: Member) -> None:
+        assert Characteristic.FENCED_TAGS not in a.registry.characteristics
+        assert not isinstance(a.registry, FencedRegistry | SelfRegistered)
 
 
 class TestQuery(_OnConsul, QueryContract):
