@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -234,6 +235,22 @@ class ConsulCluster:
         else happens or does not.
         """
         return self.raft_index() - index <= 1
+
+    def wait_quiet(self, seconds: float = 1.5) -> int:
+        """Wait until nothing has been written for so long; the raft index.
+
+        Agents report what their checks came to some time after everybody is settled.
+        """
+        last = [0, 0.0]
+
+        def quiet() -> bool:
+            index = self.raft_index()
+            if index != last[0]:
+                last[:] = [index, time.monotonic()]
+            return time.monotonic() - last[1] >= seconds
+
+        wait_until(quiet, 20 + seconds, "nothing is written any more", interval=0.1)
+        return int(last[0])
 
     def sessions(self) -> list[dict[str, Any]]:
         """All sessions, as `/v1/session/list` of the server has them."""

@@ -174,19 +174,6 @@ class Drill:
             sessions=tuple(sorted(s["ID"] for s in site.cluster.sessions())),
         )
 
-    def wait_quiet(self) -> int:
-        """Wait until nothing has been written to Consul for a while; the raft index."""
-        last = [0, 0.0]
-
-        def quiet() -> bool:
-            index = self.site.cluster.raft_index()
-            if index != last[0]:
-                last[:] = [index, time.monotonic()]
-            return time.monotonic() - last[1] >= 1.5
-
-        wait_until(quiet, PATIENCE, "nothing is written any more", interval=0.1)
-        return int(last[0])
-
     def since(self, at: float) -> list[Observation]:
         """The service as it was shown after a moment of CLOCK_BOOTTIME."""
         return [seen for seen in self.recorder.observations if seen.at + self.skew >= at]

@@ -27,13 +27,13 @@ def test_continued_after_the_lease(drill: Drill, turn: int) -> None:
         drill.site.wait_settled(drill.site.others(old))
         drill.assert_succeeded(old, term, new, confirmed_at)
         assert drill.confirmed(old) == confirmed_at
-        raft, before = drill.wait_quiet(), drill.ledger()
+        raft, before = drill.site.cluster.wait_quiet(), drill.ledger()
         for process in unit:
             process.send(signal.SIGCONT)
         # The daemon was ended before the guardian acted: there is nobody to be continued.
         assert unit[0].ended(PATIENCE)
     assert old.daemon.process.exit_status == -signal.SIGKILL
-    drill.wait_quiet()
+    drill.site.cluster.wait_quiet()
     assert drill.ledger() == before
     assert drill.site.cluster.wrote_nothing_since(raft)
     drill.assert_succeeded(old, term, new, confirmed_at)
@@ -89,7 +89,7 @@ def test_a_host_that_stood_still(drill: Drill, turn: int) -> None:
         old.agent.pause()
         new = drill.site.wait_for_leader(drill.recorder, not_on=old, settled=False)
         began = drill.began(new, term)
-        drill.wait_quiet()
+        drill.site.cluster.wait_quiet()
         before = drill.ledger()
         old.agent.resume()
         old.redis.resume()
@@ -97,7 +97,7 @@ def test_a_host_that_stood_still(drill: Drill, turn: int) -> None:
             process.send(signal.SIGCONT)
         drill.await_mark(node=old.name, event="demote", place="last", term=term)
     wait_until(lambda: "master" not in old.tags, PATIENCE, "it takes its own tag off")
-    drill.wait_quiet()
+    drill.site.cluster.wait_quiet()
     after = drill.ledger()
     assert after.lock == before.lock
     assert of(after.instances, new) == of(before.instances, new)

@@ -174,7 +174,7 @@ def test_a_wrong_configuration_is_not_taken_over(site: Site) -> None:
         site.start_daemons()
         leader = site.wait_for_leader(recorder)
         site.wait_settled()
-        since, index = time.monotonic(), site.cluster.raft_index()
+        index, since = site.cluster.wait_quiet(), time.monotonic()
         for wrong in ({"leese": "3s"}, {"lease": "soon"}, {"hooks": [{"use": "redsi"}]}):
             leader.write_config({"redis": site.election(**wrong)})
             leader.daemon.reload()
