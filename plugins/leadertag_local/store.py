@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 
@@ -22,6 +23,10 @@ _MESSAGES = {
     "SQLITE_AUTH": "this user may not access it",
     "SQLITE_CANTOPEN": "cannot be opened: the folder is missing or not accessible for this user",
 }
+_BUSY = "this process has kept it locked for more than {timeout:g}s"
+_READERS = 4
+"""How many connections read at a time. SQLite closes none while others of the process are open
+(a POSIX lock would go with it), so what was needed once stays."""
 _UNREADABLE = (ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError)
 """What making sense of a row raises that leadertag has not written."""
 
@@ -29,8 +34,10 @@ _UNREADABLE = (ValueError, TypeError, LookupError, AttributeError, OverflowError
 class Store:
     """One database file, as seen by one process. All methods from any thread.
 
-    Connections are pooled, not bound to threads; each serves one thread at a time. A
-    forked child never touches those of its parent, which SQLite forbids.
+    Connections are pooled, not bound to threads; each serves one thread at a time. Few read
+    at a time, and one writes (SQLite lets no more anyway), so that a hundred elections need
+    no more connections than one; who reads never waits for who writes. A forked child never
+    touches the connections of its parent, which SQLite forbids.
     """
 
     def __init__(self, path: str, *, own_folder: bool, timeout: float) -> None:
@@ -42,6 +49,8 @@ class Store:
         self.timeout = timeout
         self._own_folder = own_folder
         self._lock = threading.Lock()
+        self._reading = threading.BoundedSemaphore(_READERS)
+        self._writing = threading.BoundedSemaphore(1)
         self._idle: list[Connection] = []
         self._pid = os.getpid()
         self._abandoned: list[Connection] = []
@@ -49,7 +58,7 @@ class Store:
     @contextmanager
     def read(self) -> Iterator[sqlite3.Connection]:
         """A transaction that reads: one consistent state, begun after the call."""
-        with self._transaction("BEGIN") as database:
+        with self._turn(self._reading, self.timeout), self._transaction("BEGIN") as database:
             yield database
 
     @contextmanager
@@ -58,9 +67,24 @@ class Store:
 
         Rolled back when the block raises. Waits at most ``timeout`` seconds to begin.
         """
-        with self._transaction("BEGIN IMMEDIATE", timeout) as database:
+        wait = self.timeout if timeout is None else min(timeout, self.timeout)
+        with (
+            self._turn(self._writing, wait) as left,
+            self._transaction("BEGIN IMMEDIATE", left) as database,
+        ):
             yield database
         self.poke()
+
+    @contextmanager
+    def _turn(self, turns: threading.BoundedSemaphore, wait: float) -> Iterator[float]:
+        """Wait for this process's other threads; yields the seconds that are left."""
+        deadline = time.monotonic() + wait
+        if not turns.acquire(timeout=wait):
+            raise BackendUnavailable(f"{self.path}: {_BUSY.format(timeout=wait)}")
+        try:
+            yield max(0.0, deadline - time.monotonic())
+        finally:
+            turns.release()
 
     def poke(self) -> None:
         """Wake every watch of every process."""
