@@ -50,7 +50,11 @@ def aside_in_compat(s: Standing) -> str:
     if s.members is None or not s.members_complete:
         return "the list of members is not complete"
     foreign = s.foreign_leader
-    return f"{foreign.member} was made leader by the predecessor" if foreign else ""
+    if foreign is not None:
+        return f"{foreign.member} was made leader by the predecessor"
+    # A tag may be the predecessor's word, a gate is none of its.
+    gated = s.instance is not None and s.instance.gate is not None
+    return "its own old gate has to go first" if gated else ""
 
 
 def may_campaign(s: Standing, _: ev.Event) -> bool:

@@ -275,18 +275,21 @@ class Standing:
     def gate_shut(self) -> bool:
         """Whether the own gate is fed and has not passed for a while all the same.
 
-        A request to close it may have been late; whoever leads behind it is never found.
+        Closed by a late request, or by a heartbeat that ran out: its leader is never found.
         """
         if self.instance is None or self.gate is None:
             return False
-        life, own = self.policy.gate_life, (self.gate.id, f"{self.gate.id}:")
-        shut = any(
-            check.own and check.status is not Health.PASSING
-            and (check.id == own[0] or check.id.startswith(own[1]))
-            for check in self.instance.checks
-        )  # fmt: skip
-        fed = self.now - self.registry_at < life
-        return shut and fed and self.now >= max(self.pictured_at, self.entered) + life
+        life, since = self.policy.gate_life, max(self.pictured_at, self.entered)
+        shut = [
+            check.id for check in self.instance.checks
+            if check.own and check.status is not Health.PASSING
+            and (check.id == self.gate.id or check.id.startswith(f"{self.gate.id}:"))
+        ]  # fmt: skip
+        if not shut or self.now - self.registry_at >= life:
+            return False
+        # One that follows the heartbeat may be about to: a latch was told, and stays so.
+        told = any(name != self.gate.id for name in shut)
+        return self.now >= since + (life / 8 if told else life)
 
     @property
     def stale_leadership(self) -> bool:

@@ -1,10 +1,10 @@
-"""Gates and the heartbeat that they follow.
+"""Gates: what has to pass besides the service's own checks for its leader to be resolved.
 
 A gate is two checks of the leader's service, and is open while both pass:
 
 ``leadertag:<election>:<term>``
     an alias of leadertag's own service on the same agent: it passes while that service's
-    one TTL check is fed, however many gates there are;
+    one TTL check is fed, however many gates there are (:mod:`leadertag_consul.heart`);
 ``leadertag:<election>:<term>:latch``
     a TTL check that never expires: told to pass to open the gate, told to fail to close it.
 
@@ -14,44 +14,46 @@ which takes no news from its alias checks while a write to the servers hangs, th
 them one by one, in any order, also over what the successor has set. A latch that is only
 registered when the gate closes came milliseconds after the alias, that was still passing.
 
-The obvious way, registering one check again with another kind, fails on Consul 1.8.7: the
-alias of before lives on inside the agent, so a "closed" gate turned passing with the next
-heartbeat; and an alias registered alone stays critical for up to a minute, because the
-agent runs it before it knows it. Registered in the body of the service (as
-:meth:`Gates.definitions` are) it is known first.
+No latch is opened before the catalog has shown its alias passing since the heartbeat was
+last revived. So what an agent may still have to write, of an opening in the midst of which
+it was cut off, is the latch alone, beside an alias that the successor has set critical.
+
+What of Consul 1.8.7 this goes around:
+
+- A check registered again with another kind is both: the alias of before lives on inside
+  the agent, so a "closed" gate turned passing with the next heartbeat.
+- An alias registered alone stays critical for up to a minute, because the agent runs it
+  before it knows it, and so does one restored by an agent that restarted. Registered in the
+  body of the service (as :meth:`Gates.prepare` has it) it is known first.
+- An alias registered again gets the status back that it had before, whatever its target
+  has come to meanwhile, for up to a minute. So it is never: it is removed first.
 """
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping
 from typing import Any
 
-from leadertag.errors import BackendError, NotRegistered
+from leadertag.errors import BackendError, BackendUnavailable, NotRegistered
 from leadertag.model import Gate
 from leadertag_consul.backend import Backend
-from leadertag_consul.client import Refused
-from leadertag_consul.instances import OWN_PREFIX
+from leadertag_consul.heart import TTL, Heart
+from leadertag_consul.instances import LATCH
 
-SERVICE = "leadertag"
-"""The name of leadertag's own service; one token rule covers it on every node."""
-TTL = 2.0
-"""Seconds after the last heartbeat when the agent turns the check critical."""
 GATE_LIFE = 2 * TTL + 1.0
 """An agent that restarts within the TTL restores the check and counts the TTL anew, once;
 the rest is its synchronization with the catalog."""
-_LATCH = ":latch"
 _LATCH_TTL = "876000h"  # a hundred years: told once, it stays so
 
 
 def latch(gate: Gate) -> str:
     """Return the id of the check that keeps a gate closed. It reads as no term."""
-    return f"{gate.id}{_LATCH}"
+    return f"{gate.id}{LATCH}"
 
 
 def is_gate(check_id: str) -> bool:
     """Whether a check is a gate or the latch of one."""
-    return Gate.term_of(check_id.removesuffix(_LATCH)) is not None
+    return Gate.term_of(check_id.removesuffix(LATCH)) is not None
 
 
 def alias_check(gate: Gate, own_service: str) -> dict[str, Any]:
@@ -65,12 +67,16 @@ def alias_check(gate: Gate, own_service: str) -> dict[str, Any]:
     }
 
 
-def latch_check(gate: Gate) -> dict[str, Any]:
+def _notes(own_service: str) -> str:
+    return f"Critical while {own_service} keeps this instance from being resolved."
+
+
+def latch_check(gate: Gate, own_service: str) -> dict[str, Any]:
     """Return the definition of the check that keeps the gate closed until told to pass."""
     return {
         "CheckID": latch(gate),
         "Name": f"leadertag latch, election {gate.election}, term {gate.term}",
-        "Notes": "Critical while leadertag keeps this instance from being resolved.",
+        "Notes": _notes(own_service),
         "TTL": _LATCH_TTL,
         "Status": "critical",
     }
@@ -82,7 +88,11 @@ class Gates:
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
         self._client = backend.client
-        self._mutex = threading.Lock()
+        self._heart = Heart(backend, self._before_revival)
+        self._armed: dict[str, int] = {}
+        """By gate: after which revival its alias was seen passing in the catalog."""
+        self._opened: set[Gate] = set()
+        """Whose latch this process has told to pass, and not to fail since."""
 
     def checks_of(self, instance_id: str) -> Mapping[str, Mapping[str, Any]]:
         """Return the agent's checks of one service, by id."""
@@ -91,30 +101,70 @@ class Gates:
 
     def definitions(self, gate: Gate) -> list[dict[str, Any]]:
         """Return a closed gate's checks, for the body that registers the service."""
-        return [alias_check(gate, self._backend.own_service), latch_check(gate)]
+        own = self._backend.own_service
+        return [alias_check(gate, own), latch_check(gate, own)]
+
+    def prepare(self, instance_id: str, gate: Gate) -> tuple[int, list[dict[str, Any]]]:
+        """Begin to feed it, closed.
+
+        Returns after which revival, and what of it has to be registered with the service.
+        """
+        with self._heart.mutex:
+            self._heart.beat()
+            revivals = self._heart.revivals
+        checks = dict(self.checks_of(instance_id))
+        if latch(gate) in checks:
+            self.latch(gate)
+        if gate.id in checks and checks[gate.id]["Status"] != "passing":
+            self._deregister(gate.id)
+            del checks[gate.id]
+        return revivals, [made for made in self.definitions(gate) if made["CheckID"] not in checks]
 
     def present(self, instance_id: str, gate: Gate) -> list[dict[str, Any]]:
         """Return those of a gate's checks that exist: registered again they keep their state."""
         checks = self.checks_of(instance_id)
         return [made for made in self.definitions(gate) if made["CheckID"] in checks]
 
+    def forget_alias(self, instance_id: str, gate: Gate) -> None:
+        """Remove the alias of a closed gate, to be registered anew."""
+        if gate.id in self.checks_of(instance_id):
+            self._deregister(gate.id)
+
     def open(self, instance_id: str, gate: Gate) -> None:
         """Have the latch pass: from now on the gate follows the heartbeat.
 
-        One beat first: an alias whose target is missing would pass.
+        One beat first: an alias whose target is missing would pass. BackendUnavailable unless
+        :meth:`armed` has told since the last revival: to be closed and tagged again.
         """
-        self.heartbeat()
-        checks = self.checks_of(instance_id)
-        if not {gate.id, latch(gate)} <= set(checks):
-            raise NotRegistered(f"instance {instance_id} has no gate {gate.id} to be opened")
-        if checks[latch(gate)]["Status"] != "passing" and not self._tell("pass", latch(gate)):
-            raise NotRegistered(f"the gate {gate.id} of instance {instance_id} was removed")
+        with self._heart.mutex:
+            self._heart.beat()
+            if self._armed.get(gate.id) != self._heart.revivals:
+                raise BackendUnavailable(
+                    f"the heartbeat of gate {gate.id} had run out before it was to be opened"
+                )
+            checks = self.checks_of(instance_id)
+            if not {gate.id, latch(gate)} <= set(checks):
+                raise NotRegistered(f"instance {instance_id} has no gate {gate.id} to be opened")
+            if checks[latch(gate)]["Status"] == "passing":
+                self._opened.add(gate)
+            elif not self._let_pass(gate):
+                raise NotRegistered(f"the gate {gate.id} of instance {instance_id} was removed")
 
-    def is_closed(self, instance_id: str, gate: Gate) -> bool:
-        """Whether the gate is registered whole, and closed."""
-        checks = self.checks_of(instance_id)
-        whole = {gate.id, latch(gate)} <= set(checks)
-        return whole and checks[latch(gate)]["Status"] == "critical"
+    def _let_pass(self, gate: Gate) -> bool:
+        """Have a latch pass; when that is not answered, the heartbeat counts as run out.
+
+        A refusal is an answer, and no reason to close what other elections have opened.
+        """
+        self._opened.add(gate)
+        try:
+            return self._heart.tell("pass", latch(gate))
+        except BackendUnavailable:
+            self._heart.doubt()
+            raise
+
+    def armed(self, gate: Gate, revivals: int) -> None:
+        """Note that the catalog shows the alias passing since that revival."""
+        self._armed[gate.id] = revivals
 
     def close(self, instance_id: str, gate: Gate) -> None:
         """Have the latch fail. What is registered stays.
@@ -125,7 +175,7 @@ class Gates:
         """
         if self.latch(gate):
             return
-        body = latch_check(gate)
+        body = latch_check(gate, self._backend.own_service)
         body["ID"] = body.pop("CheckID")
         body["ServiceID"] = instance_id
         try:
@@ -137,14 +187,18 @@ class Gates:
 
     def latch(self, gate: Gate) -> bool:
         """Close the gate if it has a latch; returns whether it has."""
-        return self._tell("fail", latch(gate))
+        there = self._heart.tell("fail", latch(gate))
+        self._opened.discard(gate)
+        return there
 
     def remove(self, instance_id: str, keep: Gate | None) -> None:
         """Remove every gate but ``keep``, the latch last: none opens on its way out."""
         kept = (keep.id, latch(keep)) if keep else ()
         mine = [name for name in self.checks_of(instance_id) if is_gate(name) and name not in kept]
-        for name in sorted(mine, key=lambda name: name.endswith(_LATCH)):
+        for name in sorted(mine, key=lambda name: name.endswith(LATCH)):
             self._deregister(name)
+        self._armed = {name: then for name, then in self._armed.items() if name not in mine}
+        self._opened = {gate for gate in self._opened if gate.id not in mine}
 
     def _deregister(self, check_id: str) -> None:
         self._client.put(f"/v1/agent/check/deregister/{check_id}")
@@ -152,51 +206,26 @@ class Gates:
     # -- the heartbeat -------------------------------------------------------------------
 
     def heartbeat(self) -> None:
-        """Feed the one check that all gates follow; register it where it is missing.
-
-        Fed without a note: status and output stay as they were, so nothing is written.
-        """
-        with self._mutex:
-            if not self._feed():
-                self.register()
-                if not self._feed():
-                    raise BackendError(f"the agent does not take heartbeats for {self._check}")
-
-    @property
-    def _check(self) -> str:
-        return f"{OWN_PREFIX}alive:{self._backend.own_service}"
-
-    def _feed(self) -> bool:
-        return self._tell("pass", self._check)
-
-    def _tell(self, verb: str, check: str) -> bool:
-        """Have a TTL check pass or fail; returns whether the agent has that check."""
-        try:
-            told = self._client.verb(
-                lambda consul: getattr(consul.agent.check, f"ttl_{verb}")(check)
-            )
-        except Refused as refused:
-            # 1.8 answers 500 for a check that it does not have, newer ones 404.
-            if "does not have associated TTL" in refused.text or "nknown check" in refused.text:
-                return False
-            raise
-        return bool(told)
+        """Feed what this process's gates follow; with none, see that the agent answers."""
+        with self._heart.mutex:
+            if self._armed:
+                self._heart.beat()
+            else:
+                self._client.get("/v1/agent/checks")
 
     def register(self) -> None:
-        """Register leadertag's own service; its check keeps its state where there is one."""
-        # Never deregistered, not even by Consul itself after a while: the alias of a
-        # service that went away passes for a moment.
-        body = {
-            "ID": self._backend.own_service,
-            "Name": SERVICE,
-            "Checks": [
-                {
-                    "CheckID": self._check,
-                    "Name": "leadertag process",
-                    "Notes": "Fed by the leadertag process; the gates of its leaders follow it.",
-                    "TTL": f"{TTL:g}s",
-                    "Status": "critical",
-                }
-            ],
-        }
-        self._client.put("/v1/agent/service/register", body)
+        """Register the heartbeat with the present token."""
+        self._heart.register()
+
+    def _before_revival(self) -> None:
+        """Close every gate that follows this heartbeat; the agent has answered then.
+
+        First, blindly, what this process has opened: an agent that hangs does that later.
+        """
+        for gate in list(self._opened):
+            self.latch(gate)
+        checks = self._client.get("/v1/agent/checks").data or {}
+        for name, raw in checks.items():
+            mine = raw.get("Notes") == _notes(self._backend.own_service)
+            if mine and raw["Status"] == "passing":
+                self._heart.tell("fail", name)

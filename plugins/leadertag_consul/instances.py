@@ -13,6 +13,8 @@ OWN_PREFIX = "leadertag:"
 OWN_OUTPUT = "leadertag: "
 """The output of ``leadertag check`` begins with it, whatever its check is called."""
 _HEALTH = {"passing": Health.PASSING, "warning": Health.WARNING, "critical": Health.CRITICAL}
+LATCH = ":latch"
+"""What the id of a gate's second check has after that of the first."""
 
 
 def check_of(raw: Mapping[str, Any], own_checks: Collection[str]) -> Check:
@@ -36,7 +38,7 @@ def instance_of(
     """
     found = tuple(sorted((check_of(raw, own_checks) for raw in checks), key=lambda check: check.id))
     # A latch without its alias is a gate too: what a process left that died in between.
-    ids = (check.id.removesuffix(":shut") for check in found)
+    ids = (check.id.removesuffix(LATCH) for check in found)
     gates = [term for name in ids if (term := Gate.term_of(name)) is not None]
     return Instance(
         id=str(service["ID"]),

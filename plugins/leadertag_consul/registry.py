@@ -14,7 +14,7 @@ from contextlib import suppress
 from typing import Any, ClassVar, Self
 
 from leadertag.errors import Ambiguous, BackendUnavailable, LeaseLost, NotRegistered
-from leadertag.model import Characteristic, Gate, Instance, Lease, TagChange
+from leadertag.model import Characteristic, Gate, Health, Instance, Lease, TagChange
 from leadertag.providers import BackendContext, RegistryProvider, Watch
 from leadertag_consul.backend import Backend
 from leadertag_consul.blocking import BlockingRead
@@ -118,22 +118,38 @@ class ConsulRegistry(RegistryProvider):
         """Change the role tags in the agent's registration, and wait for the catalog.
 
         With ``gate``, its two checks are registered in the same body, so that tag and
-        closed gate arrive in the catalog at the same index. The request's token becomes
+        closed gate arrive in the catalog at the same index; it is shown as soon as its alias
+        passes there too, which :meth:`open_gate` asks for. The request's token becomes
         the one that the agent synchronizes the service with, in place of one from the
         service's own definition: it needs ``service:write`` for the service's name.
         """
         deadline = time.monotonic() + timeout
+        if gate is None:
+            service, _ = self._retag(instance_id, change, None)
+            self._read_back(service, instance_id, change, None, deadline)
+            return
+        service, revivals = self._retag(instance_id, change, gate)
+        try:
+            patience = min(deadline, time.monotonic() + _STUCK)
+            self._read_back(service, instance_id, change, gate, patience)
+        except BackendUnavailable:
+            # An agent that stood still has been seen to keep to itself that an alias passes.
+            self._gates.forget_alias(instance_id, gate)
+            service, revivals = self._retag(instance_id, change, gate)
+            self._read_back(service, instance_id, change, gate, deadline)
+        self._gates.armed(gate, revivals)
+
+    def _retag(self, instance_id: str, change: TagChange, gate: Gate | None) -> tuple[str, int]:
+        """Write what is to be written; returns the service's name, and the gate's revival."""
         with self._writing:
             found = self._registration(instance_id)
             tags = tuple(found.get("Tags") or ())
             wanted = change.apply(tags)
-            closed = gate is None or self._gates.is_closed(instance_id, gate)
-            if gate is not None and not closed:
-                self._gates.latch(gate)  # registered again, an open one would stay open
-            if wanted != tags or not closed:
+            revivals, missing = self._gates.prepare(instance_id, gate) if gate else (0, [])
+            if wanted != tags or missing:
                 # Checks that are not in the body stay as they are, with their state.
-                self._write(found, wanted, self._gates.definitions(gate) if gate else ())
-        self._read_back(str(found["Service"]), instance_id, change, gate, deadline)
+                self._write(found, wanted, missing)
+        return str(found["Service"]), revivals
 
     def _registration(self, instance_id: str) -> Mapping[str, Any]:
         answer = self._client.get(f"/v1/agent/service/{instance_id}")
@@ -201,8 +217,8 @@ class ConsulRegistry(RegistryProvider):
 
     def heartbeat(self) -> None:
         """Feed the check that all gates of this process follow."""
-        self._hand_over()
         self._gates.heartbeat()
+        self._hand_over()
 
     def _hand_over(self) -> None:
         """Register heartbeat and gates anew when the token has changed (see ``token_file``).
@@ -284,6 +300,8 @@ class ConsulRegistry(RegistryProvider):
         return MembersWatch(read, self._backend.own_checks)
 
 
+_STUCK = 1.0
+"""Seconds after which a gate that the catalog does not show as fed is registered anew."""
 _CALM = 0.02
 """Seconds between two reads that brought nothing new."""
 _RACES = 5  # the agent there may report meanwhile; more often than that is a fault
@@ -294,7 +312,8 @@ def _shows(instance: Instance, change: TagChange, gate: Gate | None) -> bool:
         return False
     if gate is None:
         return True
-    return {gate.id, latch(gate)} <= {check.id for check in instance.checks}
+    checks = {check.id: check.status for check in instance.checks}
+    return checks.get(gate.id) is Health.PASSING and latch(gate) in checks
 
 
 def _critical(raw: Mapping[str, Any]) -> dict[str, Any]:

@@ -122,7 +122,8 @@ def test_the_numbers_in_the_prose() -> None:
     """The contact limits, the shortest lease and the lives that the pages name."""
     from leadertag.config.settings import ElectionSettings
     from leadertag.election import policy
-    from leadertag_consul.gates import GATE_LIFE, TTL
+    from leadertag_consul.gates import GATE_LIFE
+    from leadertag_consul.heart import TTL
     from leadertag_local.settings import LocalSettings
 
     concepts, readme, consul = map(text_of, ("docs/concepts.md", "README.md", "docs/consul.md"))

@@ -276,23 +276,19 @@ def deregister(world: World, host: Host, strike: Strike) -> None:
     """An operator takes the registration away and puts it back as it is on file."""
     if host.agent is None or not host.agent.registered:
         return
-    world.engine.note(host.name, "is deregistered")
-    host.agent.register(False)
+    host.agent.deregister()
     world.engine.after(lasts(world, strike, 0.05, 1.0), lambda: register(world, host))
 
 
 def register(world: World, host: Host) -> None:
-    """The registration is there again."""
-    if host.agent is not None and not host.agent.registered:
-        world.engine.note(host.name, "is registered again")
-        host.agent.tags = BASE_TAGS
-        host.agent.register(True)
+    """The registration is there again, once the agent gets to it."""
+    if host.agent is not None:
+        host.agent.register(BASE_TAGS)
 
 
 def reload(world: World, host: Host, _: Strike) -> None:
     """The agent reads its files again: the tags are as they are there."""
     if host.agent is not None:
-        world.engine.note(host.name, "its tags are reverted by a reload")
         host.agent.reload(BASE_TAGS)
 
 

@@ -32,6 +32,10 @@ class Monitor:
     def __init__(self, host: Host, on_state: Callable[[Host, str], None]) -> None:
         self._host = host
         self._on_state = on_state
+        self._pictures = 0
+        """How many pictures of the lock the watch has brought."""
+        self._asked_after = 0
+        """... when the lock was last asked for."""
 
     def stepped(
         self, process: Process, before: Standing, event: ev.Event, effects: list[ev.Effect]
@@ -52,7 +56,15 @@ class Monitor:
             self._on_state(host, s.state)
 
     def _plan_seen(self, event: ev.Event) -> None:
-        """What came in counts, not what the machine made of it."""
+        """What came in counts, not what the machine made of it.
+
+        But for an answer that a picture has overtaken: which of them is older cannot be told.
+        """
+        if isinstance(event, ev.LockSeen):
+            self._pictures += 1
+        asked = isinstance(getattr(event, "effect", None), ev.Acquire)
+        if asked and self._pictures != self._asked_after:
+            return
         shown = event.value if isinstance(event, ev.Done) else getattr(event, "view", None)
         plan = shown.plan if isinstance(shown, LockView) else shown
         if isinstance(plan, Plan):
@@ -81,6 +93,7 @@ class Monitor:
         match effect:
             case ev.Acquire():
                 history.campaigned(me)
+                self._asked_after = self._pictures
             case ev.Publish(change=change, gate=gate, lease=lease):
                 history.changing(me, change, gate, lease.term)
             case ev.Retract(change=change, gate=gate):

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
 
-from leadertag.errors import LeaseLost
+from leadertag.errors import BackendUnavailable, LeaseLost
 from leadertag.model import Gate, Lease, TagChange
 from leadertag.providers import RegistryProvider
 from leadertag_consul.gates import latch
+from leadertag_consul.heart import TTL
 from tests.integration.consul.conftest import Process, register
 from tests.tools.consul import ConsulAgent, ConsulCluster, ServiceRecorder
 from tests.tools.processes import wait_until
@@ -97,6 +99,40 @@ def test_a_closed_gate_stays_closed_when_the_heartbeat_comes_back(
             assert not any(later), recorder.describe()
 
 
+def test_what_an_agent_was_told_while_it_hung_opens_nothing(
+    make_cluster: Callable[..., ConsulCluster], start: Callable[..., Process]
+) -> None:
+    """Its leader beats on until the gate has run out; the agent then does all that at once."""
+    cluster = make_cluster(agents=1)
+    (agent,) = cluster.agents
+    process = start(agent, timeout="300ms")
+    register(agent, "redis", Tags=["sensu"])
+    gate = Gate("redis", 7)
+    with cluster.recorder("redis") as recorder:
+        process.registry.tag("redis", LEAD, gate=gate, timeout=10)
+        process.registry.open_gate("redis", gate)
+        is_passing(recorder)
+        agent.pause()
+        until = time.monotonic() + TTL + 1.0
+        while time.monotonic() < until:  # as the heart does, each in vain
+            with pytest.raises(BackendUnavailable):
+                process.registry.heartbeat()
+        agent.resume()
+        told = (latch(gate), "critical")
+        recorder.wait_for(lambda s: told in s.instances[0].checks, 10, "the latch fails")
+        recorder.wait_for(
+            lambda s: (gate.id, "critical") in s.instances[0].checks, 10, "the alias follows"
+        )
+        closed_at = recorder.last.index
+        with beating(process.registry):
+            process.registry.tag("redis", LEAD, gate=gate, timeout=10)
+            assert told in recorder.last.instances[0].checks
+            later = [p for i, p in recorder.passing_with_tag("master") if i >= closed_at]
+            assert not any(later), recorder.describe()
+            process.registry.open_gate("redis", gate)
+            is_passing(recorder)
+
+
 def test_removing_a_closed_gate_does_not_open_it_first(
     p1: Process, n1: ConsulAgent, consul_servers: ConsulCluster, unique_name: str
 ) -> None:
@@ -172,7 +208,8 @@ def test_an_agent_that_restarts_brings_the_gate_back(
             agent.api("PUT", f"/v1/agent/check/pass/own:{name}")
         with beating(process.registry):
             if not process.registry.local("open").passing:
-                # The agent runs restored aliases before it knows them: publishing heals that.
+                # The agent runs restored aliases before it knows them: publishing heals that,
+                # also where a heartbeat that had run out has closed the latch.
                 process.registry.tag("open", LEAD, gate=Gate("open", 7), timeout=10)
                 process.registry.open_gate("open", Gate("open", 7))
             is_passing(of_open)

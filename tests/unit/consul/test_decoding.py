@@ -121,6 +121,13 @@ def test_an_instance_takes_the_nodes_address_and_the_highest_gate() -> None:
     assert [check.id for check in found.checks] == sorted(check.id for check in found.checks)
 
 
+def test_a_latch_without_its_alias_is_a_gate_too() -> None:
+    """What a process left that died between the two: it has to be removed like any other."""
+    service = {"ID": "r1", "Service": "redis", "Tags": None, "Address": "", "Port": 0, "Meta": None}
+    left = instance_of(NODE, service, [raw_check(latch(Gate("x", 7)), "critical")], ())
+    assert left.gate == 7
+
+
 def test_checks_of_the_node_bear_on_every_service() -> None:
     checks = [raw_check("a", service="r1"), raw_check("b", service="r2"), raw_check("serfHealth")]
     assert [raw["CheckID"] for raw in bearing_on("r1", checks)] == ["a", "serfHealth"]

@@ -20,10 +20,12 @@ from leadertag.election.signals import SIGNALS, Guard
 from leadertag.election.standing import Standing
 from leadertag.election.states import TRANSITIONS, Signal, State
 from leadertag.hookspecs import HookEvent
-from leadertag.model import Lease, Phase
+from leadertag.model import Gate, Lease, Phase
 from leadertag.testing.simulator import Result, Scenario, guardian, performing, simulate
 from leadertag.testing.simulator.agent import Agent
 from leadertag.testing.simulator.probe import Probe
+from leadertag.testing.simulator.process import Routine
+from leadertag.testing.simulator.registry import AgentRegistry
 from leadertag.testing.simulator.strikes import Strike
 
 Patch = AbstractContextManager[Any]
@@ -273,6 +275,21 @@ def gate_of_a_lost_leader_taken_for_closed() -> Patch:
     return patch.object(policy.Policy, "gates_end", lambda rules, since, *, marked: since)
 
 
+def lapsed_heartbeat_revived_at_once() -> Patch:
+    def feed(self: AgentRegistry) -> Routine:
+        yield self._host.local(self._agent.feed)
+
+    return patch.object(AgentRegistry, "_beat", feed)
+
+
+def gate_opened_without_looking_at_its_alias() -> Patch:
+    def opened(self: AgentRegistry, gate: Gate) -> Routine:
+        yield from self._beat()
+        yield self._host.local(lambda: self._agent.open_gate(gate.term))
+
+    return patch.object(AgentRegistry, "open_gate", opened)
+
+
 # -- the guardian ----------------------------------------------------------------------------
 
 
@@ -337,6 +354,7 @@ MISTAKES: tuple[Callable[[], Patch], ...] = (
     suspended_leader_leaves_its_gate_open, unfit_leader_gives_up_in_a_pause,
     paused_leader_without_contact_stays, nobody_accepts_a_switchover,
     latch_registered_only_to_close, gate_of_a_lost_leader_taken_for_closed,
+    lapsed_heartbeat_revived_at_once, gate_opened_without_looking_at_its_alias,
     guardian_does_not_end_the_process, guardian_leaves_alone_who_has_lost_the_lock,
     restart_moves_the_deadline, guardian_leaves_no_time_to_demote,
     guardian_waits_out_the_dead_process_s_demote,
@@ -384,9 +402,38 @@ def restarted_agent(drawn: Scenario) -> Scenario:
     )  # fmt: skip
 
 
+def _lapsed(drawn: Scenario, at: float, *strikes: Strike) -> Scenario:
+    """Return one in which a member stands still until its heartbeat has run out, and is robbed
+    of the lock while its agent is stuck in writing that it goes on."""
+    seed, member = drawn.seed, drawn.seed % drawn.members
+    still = 0.3  # seconds: longer than the heartbeat of a gate of 0.5 s, shorter than a lease
+    lasting = (still / drawn.policy.lease - 0.02) / 1.98
+    stuck_at = at + still + 0.008 + seed % 7 / 500
+    return _befallen(
+        drawn, 0.5,
+        Strike(at, member, "pause", lasting),
+        Strike(stuck_at, member, "stuck_agent", 0.5 + seed % 10 / 20, coins=1),
+        *(replace(strike, at=stuck_at + strike.at, host=member) for strike in strikes),
+    )  # fmt: skip
+
+
+def lapsed_while_opening(drawn: Scenario) -> Scenario:
+    """Return one in which that happens about when the first gate opens."""
+    return _lapsed(replace(drawn, members=2), 0.3 + drawn.seed % 46 / 100)
+
+
+def lapsed_while_leading(drawn: Scenario) -> Scenario:
+    """Return one in which it happens later, and nobody is left who could close the gate."""
+    return _lapsed(
+        drawn, 2.0, Strike(0.2, 0, "kill_guardian"), Strike(0.21, 0, "kill", 0.9 + drawn.seed % 10)
+    )
+
+
 _WORLDS: dict[str, Callable[[Scenario], Scenario]] = {
     "latch_registered_only_to_close": stuck_agent,
     "gate_of_a_lost_leader_taken_for_closed": restarted_agent,
+    "lapsed_heartbeat_revived_at_once": lapsed_while_leading,
+    "gate_opened_without_looking_at_its_alias": lapsed_while_opening,
 }
 """Where a mistake shows that takes several misfortunes at once."""
 

@@ -163,6 +163,12 @@ def snapshot(watch: Any) -> Any:
         watch.close()
 
 
+def tagged(process: Process) -> Process:
+    """As if the catalog had shown the tag and the closed gate: else nothing is fed or opened."""
+    process.registry._gates.armed(GATE, 1)
+    return process
+
+
 VERBS: Mapping[str, Callable[[Process], Any]] = {
     "open": lambda p: p.lock.open("me", ttl=10.0),
     "open again": lambda p: p.lock.open("me", ttl=10.0, session=SESSION),
@@ -179,11 +185,11 @@ VERBS: Mapping[str, Callable[[Process], Any]] = {
     "members": lambda p: p.registry.members("redis"),
     "tag": lambda p: p.registry.tag("r1", Change(add=("master",)), timeout=0.01),
     "tag and gate": lambda p: p.registry.tag("r1", Change(), gate=GATE, timeout=0.01),
-    "open_gate": lambda p: p.registry.open_gate("r1", GATE),
+    "open_gate": lambda p: tagged(p).registry.open_gate("r1", GATE),
     "close_gate": lambda p: p.registry.close_gate("r1", GATE),
     "remove_gates": lambda p: p.registry.remove_gates("r1"),
     "shut_out": lambda p: p.registry.shut_out(Instance("r1", "n1", "redis", "", 0), LEASE),
-    "heartbeat": lambda p: p.registry.heartbeat(),
+    "heartbeat": lambda p: tagged(p).registry.heartbeat(),
     "watch own": lambda p: [snapshot(w) for w in p.registry.watch([("redis", "")])],
     "watch members": lambda p: snapshot(p.registry.watch_members("redis")),
     "ensure": lambda p: p.query.ensure(QueryDefinition("q", "redis", ("master",))),

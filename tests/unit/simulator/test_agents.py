@@ -10,12 +10,19 @@ from collections.abc import Callable
 import pytest
 
 from leadertag.testing.simulator import Scenario, simulate
-from tests.unit.election.mistakes import restarted_agent, stuck_agent
+from tests.unit.election.mistakes import (
+    lapsed_while_leading,
+    lapsed_while_opening,
+    restarted_agent,
+    stuck_agent,
+)
 
 SEEDS = 300
 
+WORLDS = [restarted_agent, stuck_agent, lapsed_while_opening, lapsed_while_leading]
 
-@pytest.mark.parametrize("world", [restarted_agent, stuck_agent], ids=lambda made: made.__name__)
+
+@pytest.mark.parametrize("world", WORLDS, ids=lambda made: made.__name__)
 def test_no_second_leader(world: Callable[[Scenario], Scenario]) -> None:
     for seed in range(1, SEEDS):
         result = simulate(seed, members=3, scenario=world)
