@@ -41,6 +41,8 @@ class Aborted(BackendUnavailable):
     """The request was ended by :meth:`Transport.abort`, on purpose."""
 
 
+_SPARE = 10.0
+"""Seconds after which a connection that was not needed is closed."""
 CHUNK = 1 << 16
 LONGEST_BODY = 64 << 20
 """Bytes; thousands of locks and instances fit many times."""
@@ -56,7 +58,8 @@ class Transport:
         self._timeout = timeout
         self._slots = threading.BoundedSemaphore(size)
         self._mutex = threading.Lock()
-        self._idle: list[http.client.HTTPConnection] = []
+        self._idle: list[tuple[float, http.client.HTTPConnection]] = []
+        """Since when, and which: what was used last comes last, and is taken first."""
         self._busy: set[http.client.HTTPConnection] = set()
         self._aborted = False
 
@@ -102,7 +105,7 @@ class Transport:
         """Close the idle connections; a later request opens new ones."""
         with self._mutex:
             idle, self._idle = self._idle, []
-        for connection in idle:
+        for _, connection in idle:
             connection.close()
 
     # -- one connection ----------------------------------------------------------------
@@ -131,17 +134,26 @@ class Transport:
         finally:
             with self._mutex:
                 self._busy.discard(connection)
-                keep = done and not self._aborted
-                if keep:
-                    self._idle.append(connection)
-            if not keep:
-                connection.close()
+                spare = self._spare(time.monotonic())
+                if done and not self._aborted:
+                    self._idle.append((time.monotonic(), connection))
+                else:
+                    spare.append(connection)
+            for one in spare:
+                one.close()
+
+    def _spare(self, now: float) -> list[http.client.HTTPConnection]:
+        """Take those out of the pool that a busier time has left."""
+        spare = []
+        while self._idle and self._idle[0][0] < now - _SPARE:
+            spare.append(self._idle.pop(0)[1])
+        return spare
 
     def _take(self) -> tuple[http.client.HTTPConnection, bool]:
         """Return a connection, and whether it was used before."""
         while True:
             with self._mutex:
-                connection = self._idle.pop() if self._idle else None
+                connection = self._idle.pop()[1] if self._idle else None
             if connection is None:
                 return self._fresh(), False
             # Readable although nothing was asked: the agent has closed it (a restart).

@@ -24,9 +24,6 @@ _MESSAGES = {
     "SQLITE_CANTOPEN": "cannot be opened: the folder is missing or not accessible for this user",
 }
 _BUSY = "this process has kept it locked for more than {timeout:g}s"
-_READERS = 4
-"""How many connections read at a time. SQLite closes none while others of the process are open
-(a POSIX lock would go with it), so what was needed once stays."""
 _UNREADABLE = (ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError)
 """What making sense of a row raises that leadertag has not written."""
 
@@ -34,10 +31,11 @@ _UNREADABLE = (ValueError, TypeError, LookupError, AttributeError, OverflowError
 class Store:
     """One database file, as seen by one process. All methods from any thread.
 
-    Connections are pooled, not bound to threads; each serves one thread at a time. Few read
-    at a time, and one writes (SQLite lets no more anyway), so that a hundred elections need
-    no more connections than one; who reads never waits for who writes. A forked child never
-    touches the connections of its parent, which SQLite forbids.
+    Connections are pooled, not bound to threads; each serves one thread at a time. One reads
+    at a time, and one writes, so that a hundred elections need no more connections than one:
+    SQLite closes none while others of the process are open (a POSIX lock would go with it), so
+    what was needed once would stay. Who reads never waits for who writes. A forked child
+    never touches the connections of its parent, which SQLite forbids.
     """
 
     def __init__(self, path: str, *, own_folder: bool, timeout: float) -> None:
@@ -49,8 +47,8 @@ class Store:
         self.timeout = timeout
         self._own_folder = own_folder
         self._lock = threading.Lock()
-        self._reading = threading.BoundedSemaphore(_READERS)
-        self._writing = threading.BoundedSemaphore(1)
+        self._reading = threading.Lock()
+        self._writing = threading.Lock()
         self._idle: list[Connection] = []
         self._pid = os.getpid()
         self._abandoned: list[Connection] = []
@@ -76,7 +74,7 @@ class Store:
         self.poke()
 
     @contextmanager
-    def _turn(self, turns: threading.BoundedSemaphore, wait: float) -> Iterator[float]:
+    def _turn(self, turns: threading.Lock, wait: float) -> Iterator[float]:
         """Wait for this process's other threads; yields the seconds that are left."""
         deadline = time.monotonic() + wait
         if not turns.acquire(timeout=wait):

@@ -7,12 +7,14 @@ import ipaddress
 import json
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from leadertag.config.table import Table
 from leadertag.errors import BackendUnavailable, ConfigError
+from leadertag_consul import transport
 from leadertag_consul.client import ConsulClient
 from leadertag_consul.settings import read
 from leadertag_consul.transport import Aborted
@@ -134,11 +136,11 @@ def test_tls(make_cluster: Callable[..., ConsulCluster], tmp_path: Path) -> None
 def test_connections_are_kept(n1: ConsulAgent) -> None:
     asked = client(address=n1.address)
     asked.get("/v1/agent/self")
-    (kept,) = asked._transport._idle
+    ((_, kept),) = asked._transport._idle
     port = kept.sock.getsockname()
     for _ in range(5):
         asked.get("/v1/status/leader")
-    (still,) = asked._transport._idle
+    ((_, still),) = asked._transport._idle
     assert still.sock.getsockname() == port
     asked.close()
     assert asked.get("/v1/status/leader").data
@@ -171,3 +173,24 @@ def test_any_number_of_elections_is_two_watches_and_one(p1: Process, unique_name
     few = p1.registry.watch([(unique_name, unique_name)])
     many = p1.registry.watch([(f"{unique_name}-{n}", f"{unique_name}-{n}") for n in range(30)])
     assert len(few) == len(many) == 2
+
+
+def test_what_a_busier_time_needed_is_closed_again(
+    n1: ConsulAgent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A hundred elections that begin together need many connections, and then few."""
+    of = client(address=n1.address)
+    meet = threading.Barrier(5)
+
+    def ask(_: int) -> None:
+        meet.wait(10)
+        for _ in range(20):  # at least two of them are under way at the same time
+            node(of)
+
+    with ThreadPoolExecutor(5) as pool:
+        list(pool.map(ask, range(5)))
+    assert len(of._transport._idle) > 1
+    monkeypatch.setattr(transport, "_SPARE", 0.0)
+    node(of)
+    assert len(of._transport._idle) == 1
+    of.close()
