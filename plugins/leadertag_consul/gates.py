@@ -26,7 +26,8 @@ What of Consul 1.8.7 this goes around:
   before it knows it, and so does one restored by an agent that restarted. Registered in the
   body of the service (as :meth:`Gates.prepare` has it) it is known first.
 - An alias registered again gets the status back that it had before, whatever its target
-  has come to meanwhile, for up to a minute. So it is never: it is removed first.
+  has come to meanwhile, for up to a minute. So it is removed first; only for the sake of a
+  new token it is not, right after a heartbeat.
 """
 
 from __future__ import annotations
