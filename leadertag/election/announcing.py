@@ -22,7 +22,8 @@ def consider(s: Standing) -> Entry:
     # It has no term yet: it is asked again, with one, should it hold the lock itself.
     why = f"{record.member} is about to lead"
     change = replace(s.change(HookEvent.RANK, Role.LEADER), term=0, reason=why)
-    s, hook = ask(replace(s, announced=record.term, announced_at=s.now), ev.RunHook, change=change)
+    s = replace(s, announced=record.term, announced_at=s.now, rank=0)
+    s, hook = ask(s, ev.RunHook, change=change)
     return replace(s, chore=hook, polled=hook.serial), [hook]
 
 

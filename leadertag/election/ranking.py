@@ -58,10 +58,11 @@ def predecessor(s: Standing, seen: LockView) -> int:
     """Return the term whose ranks are on the table; 0 for none.
 
     The lock was given back, in order, by a holder that had asked for ranks, this one's among
-    them, and has never led.
+    them, and has never led. Who had none to announce (rank 0, or a hook that failed) is asked
+    again: it never leads.
     """
     said = seen.record is not None and seen.marked and seen.record.term == s.announced
-    return s.announced if said and s.announced != s.led_term else 0
+    return s.announced if said and s.rank and s.announced != s.led_term else 0
 
 
 def heard(s: Standing, poll: ev.Poll, effect: ev.Canvass) -> Standing:

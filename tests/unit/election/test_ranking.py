@@ -166,6 +166,18 @@ def test_who_would_not_lead_announces_nothing(said: Outcome) -> None:
     assert d.wanted(ev.Announce) == []
 
 
+@pytest.mark.parametrize("said", [Outcome(True, rank=0), Outcome(False, "down")],
+                         ids=["rank 0", "failed"])  # fmt: skip
+def test_who_announced_nothing_is_asked_when_it_has_the_lock_itself(said: Outcome) -> None:
+    """It may be quicker than the one that was given way to; that makes it no leader."""
+    d = Driver(ranking()).ready(elected())
+    d.finish(d.wants(ev.RunHook), said)
+    d.lock(given_back()).grant(60)
+    assert d.hook() is HookEvent.RANK
+    d.done(said)
+    assert d.state is State.RELEASING
+
+
 def test_who_cannot_lead_says_nothing() -> None:
     d = Driver(ranking()).ready(elected(), instance(health=Health.CRITICAL))
     assert d.s.chore is None
