@@ -203,6 +203,16 @@ def test_compat_a_foreign_master_is_respected() -> None:
     assert d.members(instance(), instance("old", "slave")).state is State.ACQUIRING
 
 
+def test_compat_an_old_gate_of_its_own_has_to_go_first() -> None:
+    """A leader tag alone may be the predecessor's word; a gate is none of its."""
+    left = instance("me", "master", gate=7)
+    d = compat(left, own=left)
+    assert d.state is State.WATCHING
+    assert aside(d.s) == "its own old gate has to go first"
+    tagged = instance("me", "master")
+    assert compat(tagged, own=tagged).state is State.ACQUIRING
+
+
 def test_compat_a_foreign_master_is_followed_as_a_leader_without_a_term() -> None:
     rules = policy(HookEvent.FOLLOW, **COMPAT)
     first, second = instance("old", "master"), instance("older", "master")
