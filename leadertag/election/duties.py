@@ -1,4 +1,4 @@
-"""What a member owes besides the election: following, tags, query, history, plans, telling.
+"""What a member owes besides the election: the lost, following, tags, query, history, telling.
 
 None of it changes a state. One duty is under way at a time; one that failed is tried
 again later.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from leadertag.election import announcing, planned
+from leadertag.election import announcing, lost, planned
 from leadertag.election import events as ev
 from leadertag.election.copying import replace
 from leadertag.election.entry import Entry, ask
@@ -29,6 +29,8 @@ def see_to(s: Standing, event: ev.Event) -> Entry:
         s, wanted = _keep_query(s)
         s, more = _keep_books(s)
         return s, effects + wanted + more
+    s, wanted = lost.consider(s)
+    effects += wanted
     if s.state is not State.WATCHING or s.own_lock or s.stopping:
         return s, effects
     if s.chore is not None:
@@ -54,7 +56,9 @@ def _outcome(s: Standing, event: ev.Event) -> Entry:
     hook = isinstance(effect, ev.RunHook)
     if hook and value is not None and value.cancelled:
         return s, []  # ended on purpose: what it stood in the way of comes next
-    if isinstance(effect, (ev.WritePlan, ev.Announce)) and isinstance(event.error, Changed):
+    if isinstance(effect, (ev.WritePlan, ev.Announce, ev.ShutOutLost)) and isinstance(
+        event.error, Changed
+    ):
         return replace(s, chore_at=s.now + BACK_OFF[0]), []  # somebody was faster: no failure
     if event.error is not None or (hook and not (value and value.ok)):
         why = str(event.error or (value and value.message) or "a hook failed")
@@ -73,6 +77,8 @@ def _succeeded(s: Standing, effect: ev.Effect, value: Any) -> Standing:
             return replace(s, plan=value)
         case ev.RecordChange():
             return replace(s, succession=None)
+        case ev.ShutOutLost():
+            return replace(s, shut=lost.vacancy(effect.seen, effect.lease))
     return s
 
 

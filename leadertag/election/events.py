@@ -201,6 +201,18 @@ class ShutOut(Effect):
 
 
 @dataclass(frozen=True, slots=True)
+class ShutOutLost(Effect):
+    """Read the members; shut out each but this one that was left published.
+
+    Under the lease, or where there is none while the lock is as free as ``seen``.
+    """
+
+    member: str
+    seen: LockView
+    lease: Lease | None
+
+
+@dataclass(frozen=True, slots=True)
 class EnterGuard(Effect):
     """Take the predecessor's lock, then read the members under it.
 

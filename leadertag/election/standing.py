@@ -98,6 +98,8 @@ class Standing:
     """What a follower has under way."""
     overtaken: ev.Effect | None = None
     """The chore that was ended early, because it is about a leader of the past."""
+    shut: int = 0
+    """For which vacancy (see lost.py) it was seen to that the lost are shut out."""
     retry_at: float = 0.0
     chore_at: float = 0.0
     """When a follower's duty that failed is tried again."""

@@ -16,10 +16,17 @@ from typing import Any
 from leadertag.backends import Providers
 from leadertag.config.settings import ElectionSettings
 from leadertag.election import events as ev
-from leadertag.errors import BackendError, BackendUnavailable, LeaseLost, NotRegistered
+from leadertag.election.lost import left_published
+from leadertag.errors import (
+    BackendError,
+    BackendUnavailable,
+    Changed,
+    LeaseLost,
+    NotRegistered,
+)
 from leadertag.history import record_change
 from leadertag.hooks.runner import HookRunner
-from leadertag.model import Health, Instance, Lease, Record
+from leadertag.model import Health, Instance, Lease, LockView, Record
 from leadertag.plan import Plan, write_plan
 from leadertag.providers import FencedRegistry
 from leadertag.ranks import NO_RANKS, Ranks, announce, read_ranks
@@ -105,6 +112,25 @@ class Performer:
         for other in effect.others:
             self.providers.registry.shut_out(other, effect.lease)
         return self.providers.registry.members(self.election.service)
+
+    def shut_out_lost(self, effect: ev.ShutOutLost) -> None:
+        """Make whoever was left published unresolvable before its node is back."""
+        registry, lease = self.providers.registry, effect.lease
+        members = registry.members(self.election.service)
+        others = [m for m in members if m.member != effect.member]
+        lost = [m for m in others if left_published(m, self.election)]
+        if lost and self.providers.lock_backend != self.providers.registry_backend:
+            self._confirm(lease) if lease else self._see_free(effect.seen)
+        for other in lost:
+            if lease is not None:
+                registry.shut_out(other, lease)
+            else:
+                registry.shut_out_lost(other, effect.seen)
+
+    def _see_free(self, seen: LockView) -> None:
+        now = self.providers.lock.read(seen.key)
+        if not now.free or now.index != seen.index:
+            raise Changed(f"the lock {seen.key} is not as it was seen any more")
 
     def publish(self, effect: ev.Publish) -> ev.Publication:
         """Confirm; record, tag and closed gate; read back; confirm; open the gate."""
@@ -214,6 +240,7 @@ _METHODS: dict[type[ev.Effect], str] = {
     ev.Announce: "announce",
     ev.Canvass: "canvass",
     ev.ShutOut: "shut_out",
+    ev.ShutOutLost: "shut_out_lost",
     ev.Publish: "publish",
     ev.Retract: "retract",
     ev.SetTags: "set_tags",

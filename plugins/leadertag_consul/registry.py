@@ -9,17 +9,24 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, ClassVar, Self
 
-from leadertag.errors import Ambiguous, BackendUnavailable, LeaseLost, NotRegistered
-from leadertag.model import Characteristic, Gate, Health, Instance, Lease, TagChange
+from leadertag.errors import (
+    Ambiguous,
+    BackendError,
+    BackendUnavailable,
+    Changed,
+    LeaseLost,
+    NotRegistered,
+)
+from leadertag.model import Characteristic, Gate, Health, Instance, Lease, LockView, TagChange
 from leadertag.providers import BackendContext, RegistryProvider, Watch
 from leadertag_consul.backend import Backend
 from leadertag_consul.blocking import BlockingRead
 from leadertag_consul.client import TXN_LIMIT
-from leadertag_consul.gates import GATE_LIFE, Gates, latch
+from leadertag_consul.gates import GATE_LIFE, Gates, is_gate, latch
 from leadertag_consul.instances import bearing_on, check_of, instance_of, instances_of
 from leadertag_consul.kv import operation
 from leadertag_consul.watches import MembersWatch, NodeView, NodeWatch
@@ -252,19 +259,39 @@ class ConsulRegistry(RegistryProvider):
         The agent there repeats what it knows at its next full synchronization; until
         then (up to a minute) the catalog keeps the answer that is safe.
         """
+        lost = f"lock {lease.key} is not held any more"
+        self._shut(other, self._held(lease), lambda why: LeaseLost(f"{lost}: {why}"))
+
+    def shut_out_lost(self, other: Instance, seen: LockView) -> None:
+        """Set the gates of a leader that was lost critical in the catalog.
+
+        As :meth:`shut_out`, with the proof that the lock is free as it was seen: an acquired
+        one has another index. Not the check of one-shot runs, which is the same one in every
+        term: whoever leads again could not be resolved before its agent repeats it.
+        """
+        key = f"{self._backend.settings.prefix}/locks/{seen.key}"
+        proof = (
+            [operation("check-index", key, Index=seen.index)] if self._backend.locks_here else []
+        )
+        taken = f"lock {seen.key} is not free any more"
+        self._shut(other, proof, lambda why: Changed(f"{taken}: {why}"), only=is_gate)
+
+    def _shut(
+        self, other: Instance, proof: list[dict[str, Any]],
+        refused: Callable[[str], BackendError], only: Callable[[str], bool] = lambda _: True,
+    ) -> None:  # fmt: skip
         for _ in range(_RACES):
-            checks = self._own_checks(other)
+            checks = [raw for raw in self._own_checks(other) if only(str(raw["CheckID"]))]
             if not checks:
                 return
-            proof = self._proof(lease)
             outcome = self._client.txn([*proof, *map(_critical, checks[: TXN_LIMIT - 2])])
             if outcome.committed:
                 return
             if min(outcome.failures) < len(proof):
-                raise LeaseLost(f"lock {lease.key} is not held any more: {outcome.reasons}")
+                raise refused(str(outcome.reasons))
         raise BackendUnavailable(f"the checks of {other.member} change all the time")
 
-    def _proof(self, lease: Lease) -> list[dict[str, Any]]:
+    def _held(self, lease: Lease) -> list[dict[str, Any]]:
         """Return what proves that the lock is held; the lease of another backend proves nothing."""
         if not self._backend.locks_here:
             return []

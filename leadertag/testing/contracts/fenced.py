@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
 
-from leadertag.errors import LeaseLost, NotRegistered
+from leadertag.errors import Changed, LeaseLost, NotRegistered
 from leadertag.model import Characteristic, Gate, Lease, Phase, TagChange
 from leadertag.providers import FencedRegistry
 from leadertag.testing.contracts.base import Contract, session_of
@@ -76,6 +77,29 @@ class FencedPart(Contract):
             with pytest.raises(LeaseLost):
                 a.registry.shut_out(before, lease)
             assert seen_by(a, service, b.registry.node).passing
+
+    def test_the_lost_are_shut_out_only_while_nobody_holds_the_lock(
+        self, harness: Harness, a: Member, b: Member, service: str, key: str
+    ) -> None:
+        """Where a gate ends with its process there is nothing to do, and nothing is an answer."""
+        harness.register(a, make_instance(service, service))
+        harness.register(b, make_instance(service, service))
+        lease = self._lease(harness, a, key)
+        a.lock.discard(a.lock.read(key))
+        free = a.lock.read(key)
+        with beating(b.registry):
+            self._old_leader(harness, b, service, lease.term)
+            before = seen_by(a, service, b.registry.node)
+            self._lease(harness, a, key)
+            with suppress(Changed):
+                a.registry.shut_out_lost(before, free)
+            assert seen_by(a, service, b.registry.node).passing, "the lock is held"
+            a.lock.discard(a.lock.read(key))
+            a.registry.shut_out_lost(before, a.lock.read(key))
+            after = seen_by(a, service, b.registry.node)
+        assert after.tags == before.tags
+        assert dict(after.meta) == dict(before.meta)
+        assert foreign_checks(after) == foreign_checks(before)
 
     def _fenced(self, member: Member) -> FencedRegistry:
         if Characteristic.FENCED_TAGS not in member.registry.characteristics:

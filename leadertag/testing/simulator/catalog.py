@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from leadertag.errors import LeaseLost, NotRegistered
-from leadertag.model import Check, Gate, Health, Instance, Lease, Record, TagChange
+from leadertag.errors import Changed, LeaseLost, NotRegistered
+from leadertag.model import Check, Gate, Health, Instance, Lease, LockView, Record, TagChange
 from leadertag.testing.history import History
 from leadertag.testing.simulator.engine import Engine
 from leadertag.testing.simulator.store import Store
@@ -59,13 +59,22 @@ class Catalog:
         self._leader_tag = leader_tag
         self._gate_life = gate_life
         self._fenced = fenced
+        self._shown = ""
 
     def changed(self) -> None:
         """A write was made: see who leads at this index."""
         index = self._store.next_index()
         leaders = [e.host for e in self.entries.values() if e.managed and self._leads(e)]
         self._history.resolvable(self._engine.now, index, leaders)
+        self._tell(leaders)
         self.on_change()
+
+    def _tell(self, leaders: list[str]) -> None:
+        shown = " and ".join(f"{who} (gate {max(self.entries[who].gates, default=0)})"
+                             for who in leaders)  # fmt: skip
+        if shown != self._shown:
+            self._shown = shown
+            self._engine.note("catalog", f"resolves: {shown or 'nobody'}")
 
     def _leads(self, entry: Entry) -> bool:
         return self._leader_tag in entry.tags and self.passing(entry)
@@ -99,11 +108,20 @@ class Catalog:
     def shut_out(self, other: str, lease: Lease) -> None:
         """Set another one's gates critical, under the lease."""
         self._store.prove(lease)
+        self._shut(other, f"by term {lease.term}")
+
+    def shut_out_lost(self, other: str, seen: LockView) -> None:
+        """Set another one's gates critical while the lock is free as it was seen."""
+        if self._store.view.index != seen.index:
+            raise Changed("the lock is not free any more")
+        self._shut(other, "while nobody holds the lock")
+
+    def _shut(self, other: str, how: str) -> None:
         entry = self.entries.get(other)
         if entry is None or not any(entry.checks.values()):
             return
         entry.checks = dict.fromkeys(entry.checks, False)
-        self._engine.note("backend", f"{other} is shut out by term {lease.term}")
+        self._engine.note("backend", f"{other} is shut out {how}")
         self.changed()
 
     # -- what a registry with fenced tags does in one transaction --------------------------

@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from leadertag.election import events as ev
+from leadertag.election.lost import left_published
 from leadertag.errors import BackendError, LeaseLost, NotRegistered
 from leadertag.model import Health, Instance, Lease, LockView, Record
 from leadertag.ranks import NO_RANKS, Ranks
@@ -101,6 +102,18 @@ def _shut_out(p: Process, e: ev.ShutOut) -> Routine:
     for other in e.others:
         yield p.host.server(partial(p.host.catalog.shut_out, other.id, e.lease))
     return (yield from _read_members(p, e))
+
+
+def _shut_out_lost(p: Process, e: ev.ShutOutLost) -> Routine:
+    catalog, lease, election = p.host.catalog, e.lease, p.host.policy.election
+    members: tuple[Instance, ...] = yield p.host.server(p.host.read_members)
+    for other in members:
+        if other.member == e.member or not left_published(other, election):
+            continue
+        if lease is None:
+            yield p.host.server(partial(catalog.shut_out_lost, other.id, e.seen))
+        else:
+            yield p.host.server(partial(catalog.shut_out, other.id, lease))
 
 
 def _confirm(p: Process, lease: Lease) -> Routine:
@@ -200,6 +213,7 @@ _METHODS: dict[type[ev.Effect], Callable[[Any, Any], Routine]] = {
     ev.Announce: _announce,
     ev.Canvass: _canvass,
     ev.ShutOut: _shut_out,
+    ev.ShutOutLost: _shut_out_lost,
     ev.EnterGuard: _enter_guard,
     ev.LeaveGuard: _leave_guard,
     ev.Publish: _publish,

@@ -10,10 +10,11 @@ from dataclasses import replace
 from typing import Any
 
 from leadertag.election import events as ev
+from leadertag.election.lost import left_published
 from leadertag.errors import BackendError, Changed, LeaseLost
 from leadertag.model import Gate, Lease, LockView, Phase, Record, TagChange
 from leadertag.plan import NO_PLAN
-from leadertag.testing.simulator.small import Backend, Entry, OpenGate, Request
+from leadertag.testing.simulator.small import SERVICE, Backend, Entry, OpenGate, Request
 
 PROGRAMS: dict[type[ev.Effect], tuple[str, ...]] = {
     ev.Acquire: ("take",),
@@ -23,6 +24,7 @@ PROGRAMS: dict[type[ev.Effect], tuple[str, ...]] = {
     ev.Discard: ("discard",),
     ev.ReadMembers: ("members",),
     ev.ShutOut: ("shut_out", "members"),
+    ev.ShutOutLost: ("shut_out_lost",),
     ev.Publish: ("confirm", "record", "tag", "confirm", "open"),
     ev.Retract: ("retract",),
     ev.SetTags: ("set_tags",),
@@ -132,9 +134,24 @@ def _shut_out(who: int, request: Request, b: Backend) -> Outcome:
     e = request.effect
     assert isinstance(e, ev.ShutOut)
     _prove_held(e.lease, b)
-    other = b.entries[1 - who]
+    return _shut(1 - who, b)
+
+
+def _shut_out_lost(who: int, request: Request, b: Backend) -> Outcome:
+    e = request.effect
+    assert isinstance(e, ev.ShutOutLost)
+    if e.lease is not None:
+        _prove_held(e.lease, b)
+    elif b.view.index != e.seen.index:
+        raise Changed("the lock is not free any more")
+    other = b.entries[1 - who].instance(1 - who)
+    return _shut(1 - who, b) if left_published(other, SERVICE) else (b, None)
+
+
+def _shut(who: int, b: Backend) -> Outcome:
+    other = b.entries[who]
     shut = tuple(OpenGate(gate.term, False) for gate in other.gates)
-    return changed(b, 1 - who, replace(other, gates=shut)), None
+    return changed(b, who, replace(other, gates=shut)), None
 
 
 def _prove_held(lease: Lease, b: Backend) -> None:
@@ -205,7 +222,8 @@ def _plan(_: int, request: Request, b: Backend) -> Outcome:
 
 _STEPS: dict[str, Callable[[int, Request, Backend], Outcome]] = {
     "take": _take, "adopt": _adopt, "update": _update, "release": _release, "discard": _discard,
-    "members": _members, "shut_out": _shut_out, "confirm": _confirm, "record": _record,
+    "members": _members, "shut_out": _shut_out,
+    "shut_out_lost": _shut_out_lost, "confirm": _confirm, "record": _record,
     "tag": _tag, "open": _open, "retract": _untag, "set_tags": _untag, "close": _close,
     "plan": _plan, "ask": _ask,
 }  # fmt: skip

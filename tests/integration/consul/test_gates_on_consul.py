@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from leadertag.errors import BackendUnavailable, LeaseLost
+from leadertag.errors import BackendUnavailable, Changed, LeaseLost
 from leadertag.model import Gate, Lease, TagChange
 from leadertag.providers import RegistryProvider
 from leadertag_consul.gates import latch
@@ -270,6 +270,25 @@ def test_shut_out_without_an_own_check_does_nothing(
     index = consul_servers.raft_index()
     p2.registry.shut_out(other, lease)
     assert consul_servers.wrote_nothing_since(index)
+
+
+def test_the_lost_are_shut_out_while_the_lock_is_free(
+    p1: Process, p2: Process, consul_servers: ConsulCluster, unique_name: str
+) -> None:
+    with beating(p1.registry), consul_servers.recorder(unique_name) as recorder:
+        _, gate = shut_out_case(p1, p2, unique_name)
+        is_passing(recorder)
+        (other,) = (m for m in p2.registry.members(unique_name) if m.node == "n1")
+        held = p2.lock.read(unique_name)
+        p2.lock.discard(held)
+        before = consul_servers.server.get(f"/v1/catalog/service/{unique_name}")
+        with pytest.raises(Changed):
+            p2.registry.shut_out_lost(other, held)
+        p2.registry.shut_out_lost(other, p2.lock.read(unique_name))
+        (shut,) = (m for m in p2.registry.members(unique_name) if m.node == "n1")
+        assert not shut.passing
+        assert shut.gate == gate.term
+        assert consul_servers.server.get(f"/v1/catalog/service/{unique_name}") == before
 
 
 def test_a_leader_whose_node_comes_back_stays_shut_out(

@@ -96,11 +96,6 @@ def test_back_where_nobody_could_succeed(
     assert demoted[-1][1].at <= promoted.at
 
 
-@pytest.mark.xfail(
-    reason="Consul shows a returned node as passing some milliseconds before its agent reports "
-    "that the gate has closed; nobody shuts it out where nobody could take the lock",
-    strict=False,
-)
 @pytest.mark.parametrize("turn", TURNS)
 def test_no_index_shows_the_old_term_where_nobody_could_succeed(drill: Drill, turn: int) -> None:
     old, term = come_back_alone(drill, agent_first, fail_service)

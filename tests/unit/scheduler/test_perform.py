@@ -11,8 +11,18 @@ import pytest
 from leadertag.backends import Providers
 from leadertag.config.settings import ElectionSettings
 from leadertag.election import events as ev
-from leadertag.errors import BackendUnavailable, LeaseLost, NotRegistered
-from leadertag.model import Gate, Lease, Phase, Record, TagChange
+from leadertag.errors import BackendUnavailable, Changed, LeaseLost, NotRegistered
+from leadertag.model import (
+    Check,
+    Gate,
+    Health,
+    Instance,
+    Lease,
+    LockView,
+    Phase,
+    Record,
+    TagChange,
+)
 from leadertag.providers import FencedRegistry, LockProvider, QueryProvider, RegistryProvider
 from leadertag.scheduler.perform import Performer, attempt
 
@@ -124,6 +134,41 @@ def test_shutting_out_reads_the_members_afterwards() -> None:
     other: Any = object()
     performer.perform(ev.ShutOut(1, (other, other), LEASE))
     assert names(world) == ["registry.shut_out", "registry.shut_out", "registry.members"]
+
+
+LOST = Instance(
+    "r", "n2", "redis", "10.0.0.2", 6379, ("master",),
+    (Check("leadertag:redis:6", Health.PASSING, own=True),), gate=6,
+)  # fmt: skip
+FREE = LockView("redis/q", 8, "", RECORD)
+
+
+@pytest.mark.parametrize(("lease", "verb"), [(LEASE, "shut_out"), (None, "shut_out_lost")])
+def test_whoever_was_left_published_is_shut_out_but_oneself(lease: Any, verb: str) -> None:
+    performer, world = make()
+    mine = replace(LOST, node="n1")
+    world.registry.members.return_value = (mine, LOST, replace(LOST, node="n3", gate=None))
+    performer.perform(ev.ShutOutLost(1, "n1/r", FREE, lease))
+    assert names(world) == ["registry.members", f"registry.{verb}"]
+    assert getattr(world.registry, verb).call_args.args == (LOST, lease or FREE)
+
+
+@pytest.mark.parametrize(("index", "holder"), [(8, ""), (9, ""), (8, "s")])
+def test_a_lock_elsewhere_is_looked_at_before_the_lost_are_shut_out(
+    index: int, holder: str
+) -> None:
+    performer, world = make()
+    performer.providers = replace(performer.providers, lock_backend="y")
+    world.registry.members.return_value = (LOST,)
+    world.lock.read.return_value = replace(FREE, index=index, holder=holder)
+    effect = ev.ShutOutLost(1, "n1/r", FREE, None)
+    if world.lock.read.return_value == FREE:
+        performer.perform(effect)
+        assert names(world) == ["registry.members", "lock.read", "registry.shut_out_lost"]
+        return
+    with pytest.raises(Changed):
+        performer.perform(effect)
+    world.registry.shut_out_lost.assert_not_called()
 
 
 def test_a_taken_guard_is_left_again() -> None:
