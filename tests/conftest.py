@@ -8,6 +8,7 @@ that quietly tests nothing is worse than a red one.
 from __future__ import annotations
 
 import os
+import signal
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -22,6 +23,11 @@ if TYPE_CHECKING:
     from tests.tools.consul import ConsulCluster
     from tests.tools.etcd import EtcdCluster
     from tests.tools.redis import RedisServer
+
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell's background job ignores it, and so would all that the tests start and interrupt.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def on_ci() -> bool:

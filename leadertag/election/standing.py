@@ -16,17 +16,7 @@ from leadertag.election.policy import LEAST_DEMOTE, RATE, SLACK, Policy
 from leadertag.election.states import State
 from leadertag.history import LeaderChange
 from leadertag.hookspecs import HookEvent, RoleChange
-from leadertag.model import (
-    Gate,
-    Health,
-    Instance,
-    Lease,
-    LockView,
-    Phase,
-    Record,
-    Role,
-    TagChange,
-)
+from leadertag.model import Gate, Health, Instance, Lease, LockView, Phase, Record, Role, TagChange
 from leadertag.plan import NO_PLAN, Plan
 
 BACK_OFF = (0.1, 0.2, 0.5, 1.0, 2.0)

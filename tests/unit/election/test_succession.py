@@ -51,6 +51,7 @@ def test_the_new_leader_writes_whom_it_succeeds_and_why() -> None:
 def test_a_leader_that_vanished_is_told_as_such() -> None:
     d = follower().lock(vanished(21))
     d.grant()
+    d.finish(d.wants(ev.ShutOutLost))
     d.hold(LEASE)
     assert d.state is State.PROMOTING
     d.done(OK)
