@@ -52,9 +52,14 @@ def latch(gate: Gate) -> str:
     return f"{gate.id}{LATCH}"
 
 
+def gate_term(check_id: str) -> int | None:
+    """Return the term of a check that is a gate or the latch of one, else ``None``."""
+    return Gate.term_of(check_id.removesuffix(LATCH))
+
+
 def is_gate(check_id: str) -> bool:
     """Whether a check is a gate or the latch of one."""
-    return Gate.term_of(check_id.removesuffix(LATCH)) is not None
+    return gate_term(check_id) is not None
 
 
 def alias_check(gate: Gate, own_service: str) -> dict[str, Any]:

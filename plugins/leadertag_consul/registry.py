@@ -26,7 +26,7 @@ from leadertag.providers import BackendContext, RegistryProvider, Watch
 from leadertag_consul.backend import Backend
 from leadertag_consul.blocking import BlockingRead
 from leadertag_consul.client import TXN_LIMIT
-from leadertag_consul.gates import GATE_LIFE, Gates, is_gate, latch
+from leadertag_consul.gates import GATE_LIFE, Gates, gate_term, latch
 from leadertag_consul.instances import bearing_on, check_of, instance_of, instances_of
 from leadertag_consul.kv import operation
 from leadertag_consul.watches import MembersWatch, NodeView, NodeWatch
@@ -266,15 +266,21 @@ class ConsulRegistry(RegistryProvider):
         """Set the gates of a leader that was lost critical in the catalog.
 
         As :meth:`shut_out`, with the proof that the lock is free as it was seen: an acquired
-        one has another index. Not the check of one-shot runs, which is the same one in every
-        term: whoever leads again could not be resolved before its agent repeats it.
+        one has another index. Only gates up to the term that was seen: where the registry
+        cannot see the lock, a later one may be open by now. Nor the check of one-shot runs,
+        the same one in every term: whoever leads again could not be resolved before its agent
+        repeats it.
         """
+        newest = -1 if other.gate is None else other.gate
         key = f"{self._backend.settings.prefix}/locks/{seen.key}"
         proof = (
             [operation("check-index", key, Index=seen.index)] if self._backend.locks_here else []
         )
         taken = f"lock {seen.key} is not free any more"
-        self._shut(other, proof, lambda why: Changed(f"{taken}: {why}"), only=is_gate)
+        self._shut(
+            other, proof, lambda why: Changed(f"{taken}: {why}"),
+            only=lambda check: (term := gate_term(check)) is not None and term <= newest,
+        )  # fmt: skip
 
     def _shut(
         self, other: Instance, proof: list[dict[str, Any]],

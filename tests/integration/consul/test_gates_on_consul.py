@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 
@@ -284,6 +285,10 @@ def test_the_lost_are_shut_out_while_the_lock_is_free(
         before = consul_servers.server.get(f"/v1/catalog/service/{unique_name}")
         with pytest.raises(Changed):
             p2.registry.shut_out_lost(other, held)
+        p2.registry.shut_out_lost(replace(other, gate=gate.term - 1), p2.lock.read(unique_name))
+        assert next(m for m in p2.registry.members(unique_name) if m.node == "n1").passing, (
+            "a gate of a later term than the one that was seen"
+        )
         p2.registry.shut_out_lost(other, p2.lock.read(unique_name))
         (shut,) = (m for m in p2.registry.members(unique_name) if m.node == "n1")
         assert not shut.passing
