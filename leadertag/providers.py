@@ -251,12 +251,14 @@ class RegistryProvider(Provider):
         """Make another member's instance unresolvable, under the lease, without touching
         its registration: set its gate (or its own leadertag check) critical."""
 
-    def shut_out_lost(self, other: Instance, seen: LockView) -> None:
-        """Shut out a leader that was lost with its node while nobody holds the lock.
+    def shut_out_lost(self, other: Instance, proof: LockView | Lease) -> None:
+        """Shut out a leader that was lost with its node, in the term in which it was seen.
 
-        As :meth:`shut_out`, but that the lock is still free as ``seen`` takes the lease's
-        place; Changed when it is not. For registries that would show a gate open again when
-        its node is back; where it ends with its process there is nothing to do.
+        The proof that it has no lease: the lock is still free as it was seen (Changed when
+        it is not), or held by ourselves (LeaseLost). Only gates of terms up to
+        ``other.gate``: who only waits may give the lock back, and ``other`` lead again. For
+        registries that would show a gate open again when its node is back; where it ends
+        with its process there is nothing to do.
         """
 
     @abstractmethod

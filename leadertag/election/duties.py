@@ -24,13 +24,13 @@ QUERY_EVERY = 60.0
 
 def see_to(s: Standing, event: ev.Event) -> Entry:
     """Take up the outcome of a duty and ask for the next one."""
-    s, effects = _outcome(s, event)
+    s, effects = lost.see_to(s, event)
+    s, wanted = _outcome(s, event)
+    effects += wanted
     if s.state is State.LEADING:
         s, wanted = _keep_query(s)
         s, more = _keep_books(s)
         return s, effects + wanted + more
-    s, wanted = lost.consider(s)
-    effects += wanted
     if s.state is not State.WATCHING or s.own_lock or s.stopping:
         return s, effects
     if s.chore is not None:
@@ -56,9 +56,7 @@ def _outcome(s: Standing, event: ev.Event) -> Entry:
     hook = isinstance(effect, ev.RunHook)
     if hook and value is not None and value.cancelled:
         return s, []  # ended on purpose: what it stood in the way of comes next
-    if isinstance(effect, (ev.WritePlan, ev.Announce, ev.ShutOutLost)) and isinstance(
-        event.error, Changed
-    ):
+    if isinstance(effect, (ev.WritePlan, ev.Announce)) and isinstance(event.error, Changed):
         return replace(s, chore_at=s.now + BACK_OFF[0]), []  # somebody was faster: no failure
     if event.error is not None or (hook and not (value and value.ok)):
         why = str(event.error or (value and value.message) or "a hook failed")
@@ -77,8 +75,6 @@ def _succeeded(s: Standing, effect: ev.Effect, value: Any) -> Standing:
             return replace(s, plan=value)
         case ev.RecordChange():
             return replace(s, succession=None)
-        case ev.ShutOutLost():
-            return replace(s, shut=lost.vacancy(effect.seen, effect.lease))
     return s
 
 

@@ -205,6 +205,7 @@ class ShutOutLost(Effect):
     """Read the members; shut out each but this one that was left published.
 
     Under the lease, or where there is none while the lock is as free as ``seen``.
+    BackendUnavailable for a list without this member: it is not taken for all there are.
     """
 
     member: str

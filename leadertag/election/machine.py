@@ -197,7 +197,7 @@ _durable = attrgetter(*(f.name for f in fields(ev.Memory) if f.name != "confirme
 
 def next_deadline(s: Standing) -> float | None:
     """Return when the machine wants a :class:`Tick`, if nothing else happens."""
-    times = [s.retry_at, s.chore_at, s.stand_back_until]
+    times = [s.retry_at, s.chore_at, s.shut_at, s.stand_back_until]
     if s.lease is not None and s.state not in GIVING_UP:
         times.append(s.contact_ends)
     if s.state is State.LEADING:

@@ -88,8 +88,12 @@ class Standing:
     """What a follower has under way."""
     overtaken: ev.Effect | None = None
     """The chore that was ended early, because it is about a leader of the past."""
-    shut: int = 0
-    """For which vacancy (see lost.py) it was seen to that the lost are shut out."""
+    shutting: ev.ShutOutLost | None = None
+    """That leaders lost with their nodes are shut out is under way (see lost.py) ..."""
+    shut: ev.ShutOutLost | None = None
+    """... and when it was done last, it was for this."""
+    shut_at: float = 0.0
+    shut_failures: int = 0
     retry_at: float = 0.0
     chore_at: float = 0.0
     """When a follower's duty that failed is tried again."""

@@ -117,15 +117,17 @@ class Performer:
         """Make whoever was left published unresolvable before its node is back."""
         registry, lease = self.providers.registry, effect.lease
         members = registry.members(self.election.service)
+        if effect.member not in {m.member for m in members}:
+            raise BackendUnavailable(
+                f"the registry lists {self.election.service} without {effect.member}: "
+                "not taken for all there are"
+            )
         others = [m for m in members if m.member != effect.member]
         lost = [m for m in others if left_published(m, self.election)]
         if lost and self.providers.lock_backend != self.providers.registry_backend:
             self._confirm(lease) if lease else self._see_free(effect.seen)
         for other in lost:
-            if lease is not None:
-                registry.shut_out(other, lease)
-            else:
-                registry.shut_out_lost(other, effect.seen)
+            registry.shut_out_lost(other, lease or effect.seen)
 
     def _see_free(self, seen: LockView) -> None:
         now = self.providers.lock.read(seen.key)

@@ -52,14 +52,15 @@ def latch(gate: Gate) -> str:
     return f"{gate.id}{LATCH}"
 
 
-def gate_term(check_id: str) -> int | None:
-    """Return the term of a check that is a gate or the latch of one, else ``None``."""
-    return Gate.term_of(check_id.removesuffix(LATCH))
+def gate_term(check_id: str) -> int:
+    """Return the term of a check that is a gate or the latch of one, else -1."""
+    term = Gate.term_of(check_id.removesuffix(LATCH))
+    return -1 if term is None else term
 
 
 def is_gate(check_id: str) -> bool:
     """Whether a check is a gate or the latch of one."""
-    return gate_term(check_id) is not None
+    return gate_term(check_id) >= 0
 
 
 def alias_check(gate: Gate, own_service: str) -> dict[str, Any]:

@@ -15,7 +15,6 @@ from typing import Any, ClassVar, Self
 
 from leadertag.errors import (
     Ambiguous,
-    BackendError,
     BackendUnavailable,
     Changed,
     LeaseLost,
@@ -27,7 +26,7 @@ from leadertag_consul.backend import Backend
 from leadertag_consul.blocking import BlockingRead
 from leadertag_consul.client import TXN_LIMIT
 from leadertag_consul.gates import GATE_LIFE, Gates, gate_term, latch
-from leadertag_consul.instances import bearing_on, check_of, instance_of, instances_of
+from leadertag_consul.instances import OWN_OUTPUT, bearing_on, check_of, instance_of, instances_of
 from leadertag_consul.kv import operation
 from leadertag_consul.watches import MembersWatch, NodeView, NodeWatch
 
@@ -259,53 +258,46 @@ class ConsulRegistry(RegistryProvider):
         The agent there repeats what it knows at its next full synchronization; until
         then (up to a minute) the catalog keeps the answer that is safe.
         """
-        lost = f"lock {lease.key} is not held any more"
-        self._shut(other, self._held(lease), lambda why: LeaseLost(f"{lost}: {why}"))
+        self._shut(other, lease)
 
-    def shut_out_lost(self, other: Instance, seen: LockView) -> None:
+    def shut_out_lost(self, other: Instance, proof: LockView | Lease) -> None:
         """Set the gates of a leader that was lost critical in the catalog.
 
-        As :meth:`shut_out`, with the proof that the lock is free as it was seen: an acquired
-        one has another index. Only gates up to the term that was seen: where the registry
-        cannot see the lock, a later one may be open by now. Nor the check of one-shot runs,
-        the same one in every term: whoever leads again could not be resolved before its agent
-        repeats it.
+        As :meth:`shut_out`; that the lock is free as it was seen is proved by its index: an
+        acquired one has another. Only gates up to the term that was seen, and not the check of
+        one-shot runs, which is the same one in every term: whoever leads again could not be
+        resolved before its agent repeats it.
         """
         newest = -1 if other.gate is None else other.gate
-        key = f"{self._backend.settings.prefix}/locks/{seen.key}"
-        proof = (
-            [operation("check-index", key, Index=seen.index)] if self._backend.locks_here else []
-        )
-        taken = f"lock {seen.key} is not free any more"
-        self._shut(
-            other, proof, lambda why: Changed(f"{taken}: {why}"),
-            only=lambda check: (term := gate_term(check)) is not None and term <= newest,
-        )  # fmt: skip
+        self._shut(other, proof, lambda check: -1 < gate_term(check) <= newest)
 
     def _shut(
-        self, other: Instance, proof: list[dict[str, Any]],
-        refused: Callable[[str], BackendError], only: Callable[[str], bool] = lambda _: True,
-    ) -> None:  # fmt: skip
+        self, other: Instance, proof: LockView | Lease, only: Callable[[str], bool] = lambda _: True
+    ) -> None:
+        proofs = self._proofs(proof)
         for _ in range(_RACES):
             checks = [raw for raw in self._own_checks(other) if only(str(raw["CheckID"]))]
             if not checks:
                 return
-            outcome = self._client.txn([*proof, *map(_critical, checks[: TXN_LIMIT - 2])])
+            outcome = self._client.txn([*proofs, *map(_critical, checks[: TXN_LIMIT - 2])])
             if outcome.committed:
                 return
-            if min(outcome.failures) < len(proof):
-                raise refused(str(outcome.reasons))
+            if min(outcome.failures) < len(proofs):
+                refused, how = (
+                    (LeaseLost, "held") if isinstance(proof, Lease) else (Changed, "free")
+                )
+                raise refused(f"lock {proof.key} is not {how} any more: {outcome.reasons}")
         raise BackendUnavailable(f"the checks of {other.member} change all the time")
 
-    def _held(self, lease: Lease) -> list[dict[str, Any]]:
-        """Return what proves that the lock is held; the lease of another backend proves nothing."""
+    def _proofs(self, proof: LockView | Lease) -> list[dict[str, Any]]:
+        """Return what proves it in a transaction; a lock of another backend proves nothing."""
         if not self._backend.locks_here:
             return []
-        key = f"{self._backend.settings.prefix}/locks/{lease.key}"
-        return [
-            operation("check-session", key, Session=lease.session),
-            operation("check-index", key, Index=lease.index),
-        ]
+        key = f"{self._backend.settings.prefix}/locks/{proof.key}"
+        unchanged = operation("check-index", key, Index=proof.index)
+        if isinstance(proof, LockView):
+            return [unchanged]
+        return [operation("check-session", key, Session=proof.session), unchanged]
 
     def _own_checks(self, other: Instance) -> list[Mapping[str, Any]]:
         """Return those of its own checks that are not critical yet."""
@@ -350,5 +342,5 @@ def _shows(instance: Instance, change: TagChange, gate: Gate | None) -> bool:
 
 
 def _critical(raw: Mapping[str, Any]) -> dict[str, Any]:
-    check = {**raw, "Status": "critical", "Output": "Shut out by the leader of a later term."}
+    check = {**raw, "Status": "critical", "Output": f"{OWN_OUTPUT}shut out, its term is over"}
     return {"Check": {"Verb": "cas", "Check": check}}

@@ -108,20 +108,26 @@ class Catalog:
     def shut_out(self, other: str, lease: Lease) -> None:
         """Set another one's gates critical, under the lease."""
         self._store.prove(lease)
-        self._shut(other, f"by term {lease.term}")
-
-    def shut_out_lost(self, other: str, seen: LockView) -> None:
-        """Set another one's gates critical while the lock is free as it was seen."""
-        if self._store.view.index != seen.index:
-            raise Changed("the lock is not free any more")
-        self._shut(other, "while nobody holds the lock")
-
-    def _shut(self, other: str, how: str) -> None:
         entry = self.entries.get(other)
-        if entry is None or not any(entry.checks.values()):
+        if entry is not None:
+            self._shut(entry, set(entry.checks), f"by term {lease.term}")
+
+    def shut_out_lost(self, other: Instance, proof: LockView | Lease) -> None:
+        """Set its gates critical, up to the one that was seen, while it can have no lease."""
+        if isinstance(proof, Lease):
+            self._store.prove(proof)
+        elif self._store.view.index != proof.index:
+            raise Changed("the lock is not free any more")
+        entry = self.entries.get(other.id)
+        if entry is not None and other.gate is not None:
+            old = {key for key in entry.checks if key[0] <= other.gate}
+            self._shut(entry, old, "as lost")
+
+    def _shut(self, entry: Entry, which: set[tuple[int, str]], how: str) -> None:
+        if not any(entry.checks[key] for key in which):
             return
-        entry.checks = dict.fromkeys(entry.checks, False)
-        self._engine.note("backend", f"{other} is shut out {how}")
+        entry.checks = entry.checks | dict.fromkeys(which, False)
+        self._engine.note("backend", f"{entry.host} is shut out {how}")
         self.changed()
 
     # -- what a registry with fenced tags does in one transaction --------------------------

@@ -27,7 +27,8 @@ _NUMBERS = frozenset({
 """Fields that hold a term or an index, in whatever value."""
 _UNREAD: Mapping[str, Any] = {
     "reason": "", "led": "", "led_term": 0, "ended_by": "", "vacant_since": None,
-    "succession": None, "incarnation": 0, "query_due": 1e9, "failures": 0, "overtaken": None,
+    "succession": None, "incarnation": 0, "query_due": 1e9, "failures": 0, "shut_failures": 0,
+    "overtaken": None,
 }  # fmt: skip
 """Fields on which no promise hangs, and what they are made to be."""
 _FIELDS: dict[type, tuple[str, ...]] = {}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from leadertag.election import events as ev
 from leadertag.election.lost import left_published
-from leadertag.errors import BackendError, LeaseLost, NotRegistered
+from leadertag.errors import BackendError, BackendUnavailable, LeaseLost, NotRegistered
 from leadertag.model import Health, Instance, Lease, LockView, Record
 from leadertag.ranks import NO_RANKS, Ranks
 
@@ -105,15 +105,13 @@ def _shut_out(p: Process, e: ev.ShutOut) -> Routine:
 
 
 def _shut_out_lost(p: Process, e: ev.ShutOutLost) -> Routine:
-    catalog, lease, election = p.host.catalog, e.lease, p.host.policy.election
     members: tuple[Instance, ...] = yield p.host.server(p.host.read_members)
+    if e.member not in {m.member for m in members}:
+        raise BackendUnavailable("not taken for all there are")
     for other in members:
-        if other.member == e.member or not left_published(other, election):
-            continue
-        if lease is None:
-            yield p.host.server(partial(catalog.shut_out_lost, other.id, e.seen))
-        else:
-            yield p.host.server(partial(catalog.shut_out, other.id, lease))
+        if other.member != e.member and left_published(other, p.host.policy.election):
+            shut = partial(p.host.catalog.shut_out_lost, other, e.lease or e.seen)
+            yield p.host.server(shut)
 
 
 def _confirm(p: Process, lease: Lease) -> Routine:

@@ -18,9 +18,9 @@ _RECENT = -1.5
 """
 _TIMES = (
     "entered", "pictured_at", "confirmed_at", "wait_until", "gates_end", "asked_at", "retry_at",
-    "chore_at", "stand_back_until", "asked_since", "released_since", "free_since",
+    "chore_at", "shut_at", "stand_back_until", "asked_since", "released_since", "free_since",
 )  # fmt: skip
-_DUE = ("retry_at", "chore_at", "stand_back_until", "wait_until", "gates_end")
+_DUE = ("retry_at", "chore_at", "shut_at", "stand_back_until", "wait_until", "gates_end")
 """Times of which it counts only whether they have come."""
 _WAITS = (State.ACQUIRING, State.WAITING_OUT)
 _TAKES_OVER = (

@@ -63,6 +63,7 @@ def everything(process: Process) -> None:
     registry.tag("redis", LEAD, gate=gate, timeout=5)
     registry.open_gate("redis", gate)
     wait_until(lambda: registry.members("redis")[0].passing, 10, "published")
+    registry.shut_out_lost(registry.members("redis")[0], lease)
     registry.shut_out(registry.members("redis")[0], lease)
     for watch in (
         lock.watch(["redis/master"]), *registry.watch([("redis", "redis")]),

@@ -11,7 +11,7 @@ from dataclasses import replace
 import pytest
 
 from leadertag.errors import BackendUnavailable, Changed, LeaseLost
-from leadertag.model import Gate, Lease, TagChange
+from leadertag.model import Gate, Health, Lease, TagChange
 from leadertag.providers import RegistryProvider
 from leadertag_consul.gates import latch
 from leadertag_consul.heart import TTL
@@ -294,6 +294,37 @@ def test_the_lost_are_shut_out_while_the_lock_is_free(
         assert not shut.passing
         assert shut.gate == gate.term
         assert consul_servers.server.get(f"/v1/catalog/service/{unique_name}") == before
+
+
+def passing_of(p: Process, service: str) -> dict[str, bool]:
+    """By their ids: whether n1's own checks pass, and the whole service as "service"."""
+    (n1,) = (m for m in p.registry.members(service) if m.node == "n1")
+    known = {check.id: check.status is Health.PASSING for check in n1.checks if check.own}
+    return known | {"service": n1.service_health is Health.PASSING}
+
+
+def test_who_only_waits_leaves_the_one_shot_check_alone(
+    p1: Process, p2: Process, consul_servers: ConsulCluster, unique_name: str
+) -> None:
+    """It is the same one in every term: n1 may lead again before its agent repeats it."""
+    check = f"{unique_name}-check"
+    with beating(p1.registry), consul_servers.recorder(unique_name) as recorder:
+        lease, gate = shut_out_case(p1, p2, unique_name)
+        definition = {"ID": check, "Name": "leader", "ServiceID": unique_name, "TTL": "100s"}
+        p1.agent.api("PUT", "/v1/agent/check/register", {**definition, "Status": "critical"})
+        told = {"Status": "passing", "Output": "leadertag: settled"}
+        p1.agent.api("PUT", f"/v1/agent/check/update/{check}", told)
+        is_passing(recorder)
+        wait_until(lambda: passing_of(p2, unique_name).get(check), 10, "the check passes")
+        (other,) = (m for m in p2.registry.members(unique_name) if m.node == "n1")
+
+        p2.registry.shut_out_lost(other, lease)
+        seen = passing_of(p2, unique_name)
+        assert (seen[gate.id], seen[check], seen["service"]) == (False, True, True)
+
+        p2.registry.shut_out(other, lease)  # by whoever publishes itself
+        seen = passing_of(p2, unique_name)
+        assert (seen[gate.id], seen[check], seen["service"]) == (False, False, True)
 
 
 def test_a_leader_whose_node_comes_back_stays_shut_out(

@@ -189,6 +189,9 @@ VERBS: Mapping[str, Callable[[Process], Any]] = {
     "close_gate": lambda p: p.registry.close_gate("r1", GATE),
     "remove_gates": lambda p: p.registry.remove_gates("r1"),
     "shut_out": lambda p: p.registry.shut_out(Instance("r1", "n1", "redis", "", 0), LEASE),
+    "shut_out_lost": lambda p: p.registry.shut_out_lost(
+        Instance("r1", "n1", "redis", "", 0, gate=7), LockView("redis/q", 9)
+    ),
     "heartbeat": lambda p: tagged(p).registry.heartbeat(),
     "watch own": lambda p: [snapshot(w) for w in p.registry.watch([("redis", "")])],
     "watch members": lambda p: snapshot(p.registry.watch_members("redis")),
@@ -296,13 +299,13 @@ def test_consuls_own_404_is_a_lock_that_does_not_exist() -> None:
 
 
 @pytest.mark.parametrize("case", sorted(NOT_CONSULS))
-@pytest.mark.parametrize("verb", [*WRITES, "confirm", "shut_out"])
+@pytest.mark.parametrize("verb", [*WRITES, "confirm", "shut_out", "shut_out_lost"])
 def test_no_transaction_counts_that_consul_has_not_confirmed(verb: str, case: str) -> None:
     found = run(verb, r"PUT /v1/txn", NOT_CONSULS[case])
     assert isinstance(found, BackendUnavailable), found
 
 
-@pytest.mark.parametrize("verb", [*WRITES, "confirm", "shut_out"])
+@pytest.mark.parametrize("verb", [*WRITES, "confirm", "shut_out", "shut_out_lost"])
 def test_an_answer_to_another_transaction_counts_for_nothing(verb: str) -> None:
     others: tuple[dict[str, Any], ...] = (
         {"Results": [{"KV": pair(Key="leadertag/locks/other")}], "Errors": None},

@@ -143,14 +143,25 @@ LOST = Instance(
 FREE = LockView("redis/q", 8, "", RECORD)
 
 
-@pytest.mark.parametrize(("lease", "verb"), [(LEASE, "shut_out"), (None, "shut_out_lost")])
-def test_whoever_was_left_published_is_shut_out_but_oneself(lease: Any, verb: str) -> None:
+MINE = replace(LOST, node="n1")
+
+
+@pytest.mark.parametrize("lease", [LEASE, None])
+def test_whoever_was_left_published_is_shut_out_but_oneself(lease: Lease | None) -> None:
     performer, world = make()
-    mine = replace(LOST, node="n1")
-    world.registry.members.return_value = (mine, LOST, replace(LOST, node="n3", gate=None))
+    world.registry.members.return_value = (MINE, LOST, replace(LOST, node="n3", gate=None))
     performer.perform(ev.ShutOutLost(1, "n1/r", FREE, lease))
-    assert names(world) == ["registry.members", f"registry.{verb}"]
-    assert getattr(world.registry, verb).call_args.args == (LOST, lease or FREE)
+    assert names(world) == ["registry.members", "registry.shut_out_lost"]
+    assert world.registry.shut_out_lost.call_args.args == (LOST, lease or FREE)
+
+
+@pytest.mark.parametrize("listed", [(), (LOST,)])
+def test_a_list_without_oneself_is_not_taken_for_all_there_are(listed: Any) -> None:
+    performer, world = make()
+    world.registry.members.return_value = listed
+    with pytest.raises(BackendUnavailable):
+        performer.perform(ev.ShutOutLost(1, "n1/r", FREE, None))
+    world.registry.shut_out_lost.assert_not_called()
 
 
 @pytest.mark.parametrize(("index", "holder"), [(8, ""), (9, ""), (8, "s")])
@@ -159,7 +170,7 @@ def test_a_lock_elsewhere_is_looked_at_before_the_lost_are_shut_out(
 ) -> None:
     performer, world = make()
     performer.providers = replace(performer.providers, lock_backend="y")
-    world.registry.members.return_value = (LOST,)
+    world.registry.members.return_value = (MINE, LOST)
     world.lock.read.return_value = replace(FREE, index=index, holder=holder)
     effect = ev.ShutOutLost(1, "n1/r", FREE, None)
     if world.lock.read.return_value == FREE:
