@@ -1,7 +1,7 @@
-"""What a member owes besides the election: the lost, following, tags, query, history, telling.
+"""What a member owes besides the election: following, tags, query, history, plans, telling.
 
 None of it changes a state. One duty is under way at a time; one that failed is tried
-again later.
+again later. What is owed to leaders that were lost has a slot of its own (see lost.py).
 """
 
 from __future__ import annotations

@@ -17,13 +17,7 @@ from leadertag.backends import Providers
 from leadertag.config.settings import ElectionSettings
 from leadertag.election import events as ev
 from leadertag.election.lost import left_published
-from leadertag.errors import (
-    BackendError,
-    BackendUnavailable,
-    Changed,
-    LeaseLost,
-    NotRegistered,
-)
+from leadertag.errors import BackendError, BackendUnavailable, Changed, LeaseLost, NotRegistered
 from leadertag.history import record_change
 from leadertag.hooks.runner import HookRunner
 from leadertag.model import Health, Instance, Lease, LockView, Record

@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Self
 
 from leadertag.errors import (
     Ambiguous,
+    BackendError,
     BackendUnavailable,
     Changed,
     LeaseLost,
@@ -283,10 +284,7 @@ class ConsulRegistry(RegistryProvider):
             if outcome.committed:
                 return
             if min(outcome.failures) < len(proofs):
-                refused, how = (
-                    (LeaseLost, "held") if isinstance(proof, Lease) else (Changed, "free")
-                )
-                raise refused(f"lock {proof.key} is not {how} any more: {outcome.reasons}")
+                raise _disproved(proof, outcome.reasons)
         raise BackendUnavailable(f"the checks of {other.member} change all the time")
 
     def _proofs(self, proof: LockView | Lease) -> list[dict[str, Any]]:
@@ -339,6 +337,12 @@ def _shows(instance: Instance, change: TagChange, gate: Gate | None) -> bool:
         return True
     checks = {check.id: check.status for check in instance.checks}
     return checks.get(gate.id) is Health.PASSING and latch(gate) in checks
+
+
+def _disproved(proof: LockView | Lease, reasons: object) -> BackendError:
+    if isinstance(proof, Lease):
+        return LeaseLost(f"lock {proof.key} is not held any more: {reasons}")
+    return Changed(f"lock {proof.key} is not free any more: {reasons}")
 
 
 def _critical(raw: Mapping[str, Any]) -> dict[str, Any]:

@@ -101,6 +101,23 @@ class FencedPart(Contract):
         assert dict(after.meta) == dict(before.meta)
         assert foreign_checks(after) == foreign_checks(before)
 
+    def test_the_lost_are_shut_out_in_the_term_that_was_seen(
+        self, harness: Harness, a: Member, b: Member, service: str, key: str
+    ) -> None:
+        """Whoever only waits may give the lock back, and the other one lead in a later term."""
+        harness.register(a, make_instance(service, service))
+        harness.register(b, make_instance(service, service))
+        lease = self._lease(harness, a, key)
+        with beating(b.registry):
+            self._old_leader(harness, b, service, lease.term + 1)
+            before = seen_by(a, service, b.registry.node)
+            a.registry.shut_out_lost(replace(before, gate=lease.term - 1), lease)
+            assert seen_by(a, service, b.registry.node).passing, "a later term than was seen"
+            a.lock.release(lease, replace(lease.record, phase=Phase.RELEASED))
+            with suppress(LeaseLost):
+                a.registry.shut_out_lost(before, lease)
+            assert seen_by(a, service, b.registry.node).passing, "the lease is lost"
+
     def _fenced(self, member: Member) -> FencedRegistry:
         if Characteristic.FENCED_TAGS not in member.registry.characteristics:
             pytest.skip("FENCED_TAGS is not declared")

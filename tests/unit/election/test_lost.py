@@ -6,6 +6,7 @@ import pytest
 
 from leadertag.election import events as ev
 from leadertag.election.lost import left_published
+from leadertag.election.machine import next_deadline
 from leadertag.election.states import State
 from leadertag.errors import BackendUnavailable, Changed, LeaderTagError, PermissionDenied
 from leadertag.model import Health, Instance, LockView
@@ -74,6 +75,7 @@ def test_it_is_tried_again_at_growing_distances(error: LeaderTagError) -> None:
     d = unfit(vanished())
     d.finish(d.wants(ev.ShutOutLost), error=error)
     assert len(d.wanted(ev.ShutOutLost)) == 1, "not at once"
+    assert next_deadline(d.s) == d.s.shut_at > d.now, "somebody has to wake it"
     d.wait(0.2)
     assert len(d.wanted(ev.ShutOutLost)) == 2
     assert 7 <= len(fail(d, 10, error).wanted(ev.ShutOutLost)) <= 12

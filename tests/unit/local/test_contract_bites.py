@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from leadertag.model import Lease, LockView, QueryDefinition, Record, TagChange
+from leadertag.model import Instance, Lease, LockView, QueryDefinition, Record, TagChange
 from leadertag.plan import CHANGES, NO_PLAN, PLAN, Note
 from leadertag.providers import Watch
 from leadertag.testing.contracts import LockContract, QueryContract, RegistryContract
@@ -174,6 +174,11 @@ def only_role_tags(self: TagChange, tags: tuple[str, ...]) -> tuple[str, ...]:
     return self.add
 
 
+def shut_out_unproved(self: LocalRegistry, other: Instance, _: object) -> None:
+    with self._store.write() as database:
+        database.execute("UPDATE gates SET shut = 1 WHERE node = ?", (other.node,))
+
+
 def tag_always(
     self: LocalRegistry, instance_id: str, change: TagChange, *, gate: Any = None, timeout: float
 ) -> None:
@@ -286,6 +291,10 @@ REGISTRY: list[tuple[str, Callable[..., Any], str]] = [
     ("leadertag_local.registry.LocalRegistry.shut_out", nothing,
      "another_is_shut_out_without_touching_its_registration"),
     ("leadertag_local.registry.demand_lock", nothing, "nobody_is_shut_out_with_a_lost_lease"),
+    ("leadertag_local.registry.LocalRegistry.shut_out_lost", shut_out_unproved,
+     "the_lost_are_shut_out_only_while_nobody_holds_the_lock"),
+    ("leadertag_local.registry.LocalRegistry.shut_out_lost", shut_out_unproved,
+     "the_lost_are_shut_out_in_the_term_that_was_seen"),
     ("leadertag_local.registry.LocalRegistry.publish", publish_unfenced, "publishing_is_one_step"),
     ("leadertag_local.registry.LocalRegistry.report", nothing,
      "an_instance_nobody_reported_on_does_not_pass"),

@@ -9,7 +9,7 @@ from leadertag.model import Check, Gate, Health, LockView, Phase
 from leadertag.testing.simulator.normal import freeze, numbers_in, ranks, renumber, serials_in
 from leadertag.testing.simulator.small import Member
 from leadertag.testing.simulator.times import LONG_AGO, shifted, tidy
-from tests.unit.election.driver import held, lead
+from tests.unit.election.driver import held, lead, released
 
 
 def numbers(value: object) -> set[int]:
@@ -42,6 +42,17 @@ def test_a_gate_s_check_carries_its_term() -> None:
     assert numbers(check) == {30}
     assert renumber(check, {0: 0, 30: 2}, {}).id == Gate("redis", 2).id
     assert renumber(Check("service", Health.PASSING), {0: 0}, {}).id == "service"
+
+
+def test_what_was_done_for_a_vacancy_stays_done_for_it() -> None:
+    """Numbers are renamed wherever they stand: else one vacancy is taken for another."""
+    view = released(20)
+    s = replace(lead().s, view=view, lease=None, shut=ev.ShutOutLost(40, "me", view, None))
+    found: set[int] = set()
+    serials_in(s, found)
+    renamed = renumber(s, ranks(numbers(s)), ranks(found))
+    assert renamed.view.index != 20
+    assert renamed.shut.seen.index == renamed.view.index
 
 
 def test_serials_are_told_by_what_waits() -> None:
